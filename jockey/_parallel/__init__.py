@@ -1,0 +1,1 @@
+"""Functions over many items, side by side: the parts of `map` and `amap`."""

@@ -1,0 +1,127 @@
+"""Values as JSON has them, and back: the one place that knows which types there are."""
+
+from __future__ import annotations
+
+import math
+import reprlib
+import sys
+from typing import TYPE_CHECKING, Any, Final, Literal, cast
+
+import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+MAX_DEPTH: Final = 100
+"""So deep may lists and objects be nested in each other in one value."""
+
+PLAIN: Final = frozenset({int, bool, type(None)})
+"""The types whose values JSON has, as they are, whatever they are."""
+
+_SHOWN: Final = reprlib.Repr()
+_SHOWN.maxstring = _SHOWN.maxother = _SHOWN.maxlong = 80
+
+
+class UnfitError(Exception):
+    """A value does not fit, for the reason that it gives; those who call say whose value it is."""
+
+
+def to_plain(value: object, *, order: Literal["deterministic"] | None = None) -> Any:  # what JSON can hold
+    """
+    Return *value* as dicts, lists or tuples, strings, numbers, booleans and None.
+
+    Args:
+        value: Anything.
+        order: "deterministic" sorts the keys of dicts, and sets.
+
+    Raises:
+        UnfitError: JSON has nothing for it.
+    """
+    try:
+        plain = msgspec.to_builtins(value, str_keys=True, enc_hook=_encoded, order=order)
+    except RecursionError:
+        raise UnfitError(_TOO_DEEP) from None
+    except Exception as error:  # whatever a property or a model of the user's raises
+        raise UnfitError(f"it cannot be written as JSON: {error}") from error
+    _check(plain, MAX_DEPTH)
+    return plain
+
+
+def from_plain(plain: object, type_: Any) -> Any:  # any type form, and what it stands for
+    """
+    Return *plain* as a value of the type.
+
+    Raises:
+        UnfitError: It is none.
+    """
+    try:
+        return msgspec.convert(plain, type_, str_keys=True, dec_hook=_decoded)
+    except RecursionError:
+        raise UnfitError(_TOO_DEEP) from None
+    except Exception as error:  # whatever a constructor or a validator of the user's raises
+        raise UnfitError(str(error)) from error
+
+
+def to_json(value: object) -> bytes:
+    """Return *value* as JSON, or raise `UnfitError`."""
+    if type(value) in PLAIN:
+        return msgspec.json.encode(value)
+    return msgspec.json.encode(to_plain(value))
+
+
+def shown(value: object) -> str:
+    """Return *value* for a message: not all of it, if it is long."""
+    return _SHOWN.repr(value)
+
+
+_TOO_DEEP: Final = f"it is nested more than {MAX_DEPTH} deep"
+
+
+def _check(plain: object, depth: int) -> None:
+    # msgspec would write null for what is no number, and find out too late about what is no text.
+    if isinstance(plain, str):
+        if not plain.isascii():
+            _check_text(plain)
+    elif isinstance(plain, float):
+        if not math.isfinite(plain):
+            raise UnfitError(f"JSON has no {plain}")
+    elif isinstance(plain, dict):
+        items = cast("dict[str, object]", plain)
+        _check_all(items, depth)
+        _check_all(items.values(), depth)
+    elif isinstance(plain, list | tuple):
+        _check_all(cast("list[object]", plain), depth)
+
+
+def _check_all(items: Iterable[object], depth: int) -> None:
+    if not depth:
+        raise UnfitError(_TOO_DEEP)
+    for item in items:
+        _check(item, depth - 1)
+
+
+def _check_text(text: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise UnfitError(f"it is no valid text: {error}") from error
+
+
+def _encoded(value: object) -> object:
+    model = _pydantic_model()
+    if model is not None and isinstance(value, model):
+        return cast("Any", value).model_dump(mode="json", by_alias=True)
+    raise NotImplementedError(f"there is no JSON for {type(value).__qualname__}")
+
+
+def _decoded(type_: type, plain: object) -> object:
+    model = _pydantic_model()
+    if model is not None and isinstance(type_, type) and issubclass(type_, model):
+        # From JSON, and not from Python's objects: then strict models, too, take a string for a date.
+        return cast("Any", type_).model_validate_json(msgspec.json.encode(plain))
+    raise NotImplementedError(f"there is no JSON for {getattr(type_, '__qualname__', type_)}")
+
+
+def _pydantic_model() -> type | None:
+    # Whoever has a model has imported pydantic; nobody else shall wait for it.
+    return getattr(sys.modules.get("pydantic"), "BaseModel", None)

@@ -1,0 +1,301 @@
+"""A broker that keeps no records, beside a store that does: together they can what an embedded broker can."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import deque
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final, Protocol
+
+import anyio
+import msgspec
+
+from jockey.jobs import _codec
+from jockey.jobs._broker import Broker, Cancelled, Died, Hearing, Ledger, Released, Succeeded
+from jockey.jobs._errors import BrokerUnavailableError, DecodeError, QueueNotDeclaredError
+from jockey.jobs._state import ENDED, WAITING, State
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+
+    from jockey.jobs._broker import Delivery, Features, Published, QueueInfo, Record, Settlement, Source
+    from jockey.jobs._message import Join, Message, Trouble
+
+LISTEN_EVERY: Final = 0.5
+"""Seconds between two looks for running jobs that were cancelled; nobody looks while nothing runs."""
+
+
+class LedgerBroker(Broker, Ledger, Protocol):
+    """What an embedded broker is: only the store in it is used here."""
+
+
+class Stored:
+    """
+    Carries jobs by one broker, and keeps their records in another one.
+
+    Two systems cannot settle a job in one step. So what must not be lost goes first, and a crash between two steps
+    repeats the last ones: the store sees that a job has ended already, and then it is not run again.
+
+    Args:
+        broker: Carries the jobs.
+        ledger: Keeps the records.
+    """
+
+    def __init__(self, broker: Broker, ledger: LedgerBroker) -> None:
+        self._broker = broker
+        self._ledger = ledger
+
+    @property
+    def features(self) -> Features:
+        return replace(self._broker.features, uniqueness=True, cancellation=True)
+
+    async def open(self) -> None:
+        await self._ledger.open()
+        try:
+            await self._broker.open()
+        except BaseException:
+            with anyio.CancelScope(shield=True):
+                await self._ledger.close()
+            raise
+
+    async def close(self) -> None:
+        try:
+            await self._broker.close()
+        finally:
+            with anyio.CancelScope(shield=True):
+                await self._ledger.close()
+
+    async def publish(self, messages: Sequence[Message]) -> Sequence[Published]:
+        published = await self._ledger.enter(messages)
+        new = [message for message, twin in zip(messages, published, strict=True) if twin.is_new]
+        try:
+            if new:
+                await self._broker.publish(new)
+        except BaseException:
+            # Those that have been published after all are entered again when they arrive.
+            with anyio.CancelScope(shield=True):
+                await self._ledger.withdraw([message.id for message in new])
+            raise
+        return published
+
+    async def publish_next(self, messages: Sequence[Message]) -> None:
+        """Publish what follows from a job, to queues that may be new; what was published before is not repeated."""
+        for queue in dict.fromkeys(message.queue for message in messages):
+            some = [message for message in messages if message.queue == queue]
+            try:
+                await self.publish(some)
+            except QueueNotDeclaredError:
+                await self._broker.declare(queue)
+                await self.publish(some)
+
+    @asynccontextmanager
+    async def consume(
+        self, queues: Sequence[str], hearing: Hearing, *, worker: str, lease: float, max_crashes: int
+    ) -> AsyncGenerator[Source]:
+        source = StoredSource(self, self._ledger, hearing, worker)
+        consuming = self._broker.consume(queues, source.hearing, worker=worker, lease=lease, max_crashes=max_crashes)
+        error: Exception | None = None
+        try:
+            async with consuming as source.inner, anyio.create_task_group() as tasks:
+                tasks.start_soon(source.listen)
+                try:
+                    yield source
+                except Exception as raised:
+                    error = raised  # as it was raised, and not in a group
+                tasks.cancel_scope.cancel()
+        finally:
+            with anyio.CancelScope(shield=True):
+                await source.note_the_rest()
+        if error is not None:
+            raise error
+
+    async def declare(self, queue: str) -> None:
+        await self._broker.declare(queue)
+
+    async def info(self, queue: str | None = None) -> Sequence[QueueInfo]:
+        return await self._broker.info(queue)
+
+    async def peek(self, queue: str, count: int) -> Sequence[Record]:
+        return await self._broker.peek(queue, count)
+
+    async def purge(self, queue: str) -> int:
+        """Remove all that waits; what the broker cannot reach now is cancelled, and not run when it comes."""
+        removed = await self._broker.purge(queue)
+        waiting = [record.id async for record in self.records(queue=queue) if record.state in WAITING]
+        for id_ in waiting:
+            await self._ledger.cancel(id_, "the queue was purged")
+        return max(removed, len(waiting))
+
+    async def delete(self, queue: str) -> None:
+        await self._broker.delete(queue)
+
+    async def dead(self, queue: str | None = None, *, count: int = 100) -> Sequence[Record]:
+        return await self._broker.dead(queue, count=count)
+
+    async def replay(self, ids: Sequence[str]) -> int:
+        for id_ in ids:
+            record = await self._ledger.record(id_)
+            if record is not None and record.state is State.DEAD and record.message is not None:
+                await self._ledger.remove(id_)
+                await self._ledger.enter([msgspec.structs.replace(record.message, attempt=0, not_before=0.0)])
+        return await self._broker.replay(ids)
+
+    async def drop(self, ids: Sequence[str]) -> int:
+        number = await self._broker.drop(ids)
+        for id_ in ids:
+            await self._ledger.remove(id_)
+        return number
+
+    async def record(self, id: str) -> Record | None:  # noqa: A002 - the protocol's name
+        return await self._ledger.record(id)
+
+    async def wait(self, id: str) -> Record:  # noqa: A002 - the protocol's name
+        return await self._ledger.wait(id)
+
+    def records(self, *, queue: str | None = None, state: State | None = None) -> AsyncIterator[Record]:
+        return self._ledger.records(queue=queue, state=state)
+
+    async def remove(self, id: str) -> bool:  # noqa: A002 - the protocol's name
+        return await self._ledger.remove(id)
+
+    async def arrive(self, join: Join, result: bytes) -> Sequence[bytes] | None:
+        return await self._ledger.arrive(join, result)
+
+    async def cancel(self, id: str, reason: str) -> Record | None:  # noqa: A002 - the protocol's name
+        return await self._ledger.cancel(id, reason)
+
+
+class StoredSource:
+    """
+    Takes from the broker, and notes in the ledger what becomes of it.
+
+    Attributes:
+        inner: The source of the broker.
+        hearing: What the broker shall tell.
+    """
+
+    inner: Source
+
+    def __init__(self, stored: Stored, ledger: Ledger, hearing: Hearing, worker: str) -> None:
+        self._stored = stored
+        self._ledger = ledger
+        self._worker = worker
+        self._outer = hearing
+        self.hearing = replace(hearing, on_lost=self._lose, on_crashed=self._bury)
+        self._running: dict[int, tuple[Delivery, Message]] = {}  # by the identity of the delivery
+        self._told: set[int] = set()  # those whose worker has heard that they are cancelled; as above
+        self._dead = deque[tuple[str, Died]]()  # of which the store is still to be told
+
+    async def take(self, count: int) -> Sequence[Delivery]:
+        while True:
+            deliveries = await self.inner.take(count)
+            # They are ours already: none may be forgotten because somebody gives up waiting for them.
+            with anyio.CancelScope(shield=True):
+                if begun := await self._begin_all(deliveries):
+                    return begun
+
+    async def settle(self, delivery: Delivery, settlement: Settlement) -> bool:
+        _, message = self._running.get(id(delivery), (delivery, None))
+        if message is None:
+            return await self.inner.settle(delivery, settlement)
+        is_ours = False
+        with anyio.CancelScope(shield=True):
+            is_ours = await self._settle(delivery, message, settlement)
+        return is_ours  # noqa: RET504 - a scope may leave its block early, for all that type checkers know
+
+    async def _settle(self, delivery: Delivery, message: Message, settlement: Settlement) -> bool:
+        if isinstance(settlement, Succeeded | Died):
+            await self._stored.publish_next(settlement.successors)
+            settlement = replace(settlement, successors=())
+        is_final = isinstance(settlement, Succeeded | Cancelled)
+        if is_final:
+            # Whoever gets it after a crash now finds that it has ended.
+            await self._ledger.end(message.id, settlement)
+        is_ours = await self.inner.settle(delivery, settlement)
+        self._forget(delivery)
+        if is_ours and not is_final:
+            # Not before it is safe elsewhere: this says that what was here may be thrown away.
+            await self._note(message, settlement)
+        return is_ours
+
+    async def _note(self, message: Message, settlement: Settlement) -> None:
+        try:
+            await self._ledger.end(message.id, settlement)
+        except BrokerUnavailableError:
+            # The broker has it already. The next try will be noted as it begins; after a death there is none.
+            if isinstance(settlement, Died):
+                self._dead.append((message.id, settlement))
+
+    async def _begin_all(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
+        """Return those whose tries begin; give back those that the store, which is away, cannot be told of."""
+        begun: list[Delivery] = []
+        for place, delivery in enumerate(deliveries):
+            try:
+                if await self._begin(delivery):
+                    begun.append(delivery)
+            except BrokerUnavailableError:
+                with anyio.CancelScope(shield=True):  # each of them, also when nobody waits any more
+                    for other in deliveries[place:]:
+                        with contextlib.suppress(BrokerUnavailableError):  # then the broker takes it back by itself
+                            await self.inner.settle(other, Released())  # noqa: ASYNC120 - shielded
+                if not begun:
+                    raise
+                break
+        return begun
+
+    async def _begin(self, delivery: Delivery) -> bool:
+        """Note that a try begins; return False, and throw it away, if the job has ended or gone on without it."""
+        try:
+            message = delivery.message or _codec.decode(delivery.body, delivery.queue)
+        except DecodeError:
+            return True
+        record = await self._ledger.begin(message, worker=self._worker, crashes=delivery.crashes)
+        if record.state in ENDED or (record.message is not None and record.message.attempt > message.attempt):
+            await self.inner.settle(delivery, Cancelled("it has ended already"))
+            return False
+        self._running[id(delivery)] = (delivery, message)
+        return True
+
+    def _lose(self, delivery: Delivery) -> None:
+        self._forget(delivery)
+        self._outer.on_lost(delivery)
+
+    def _forget(self, delivery: Delivery) -> None:
+        self._running.pop(id(delivery), None)
+        self._told.discard(id(delivery))
+
+    def _bury(self, message: Message, trouble: Trouble) -> Sequence[Message]:
+        """Note it for the ledger; in whatever thread."""
+        self._dead.append((message.id, Died(trouble, message)))
+        return self._outer.on_crashed(message, trouble)
+
+    async def listen(self) -> None:
+        """Tell the worker of running jobs that were cancelled, and the ledger of those that are dead."""
+        while True:
+            await anyio.sleep(LISTEN_EVERY)
+            try:
+                await self._note_dead()
+                await self._hear_of_cancelled()
+            except BrokerUnavailableError:
+                continue
+
+    async def _note_dead(self) -> None:
+        while self._dead:
+            await self._ledger.end(*self._dead[0])
+            self._dead.popleft()
+
+    async def _hear_of_cancelled(self) -> None:
+        if not self._running:
+            return
+        cancelled = await self._ledger.cancelled([message.id for _, message in self._running.values()])
+        for delivery, message in list(self._running.values()):
+            if message.id in cancelled and id(delivery) not in self._told:
+                self._told.add(id(delivery))
+                self._outer.on_cancel(delivery, cancelled[message.id])
+
+    async def note_the_rest(self) -> None:
+        """Note what the broker does with the jobs of a worker that leaves: it releases them."""
+        await self._note_dead()
+        for _, message in self._running.values():
+            await self._ledger.end(message.id, Released())

@@ -1,0 +1,560 @@
+"""All jobs of a broker in memory, and what can happen to them. No await, no I/O, and no clock but the given one."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from jockey.jobs._broker import Cancelled, Died, Published, QueueInfo, Record, Released, Retried, Succeeded
+from jockey.jobs._codec import encode
+from jockey.jobs._message import Trouble
+from jockey.jobs.brokers._embedded import (
+    BLOCKED,
+    CANCELLED,
+    DEAD,
+    DEAD_ELSEWHERE,
+    ENDED,
+    FAILED,
+    ID_KEPT,
+    JOIN_KEPT,
+    PHASES,
+    READY,
+    RUNNING,
+    SCHEDULED,
+    STATES,
+    SUCCEEDED,
+    UNIQUE_WHILE_QUEUED,
+    WAITING,
+    Terms,
+    cancelled_ttl,
+    crashed,
+    kept_until,
+    last_trouble,
+    lock_ends,
+    renewed,
+    undeclared,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from jockey.jobs._broker import Settlement
+    from jockey.jobs._message import Join, Message
+    from jockey.jobs._state import State
+
+
+@dataclass(slots=True, eq=False)
+class Entry:
+    """
+    One job.
+
+    Attributes:
+        arrival: Jobs that are equal in all else keep this order.
+        ready_at: Since when, or from when, it may run.
+        terms: Of the worker that has it.
+        token: Of its delivery: each has another one.
+        cancel: Why it shall be cancelled, once somebody has asked for it while it ran.
+        keeps_until: When its record goes; None: when somebody removes it.
+    """
+
+    message: Message
+    arrival: int
+    ready_at: float
+    enqueued_at: float
+    phase: int = SCHEDULED
+    attempt: int = 0
+    crashes: int = 0
+    worker: str = ""
+    terms: Terms | None = None
+    token: int = 0
+    started_at: float | None = None
+    finished_at: float | None = None
+    error: Trouble | None = None
+    result: bytes | None = None
+    cancel: str | None = None
+    keeps_until: float | None = None
+
+    def record(self) -> Record:
+        """Return what is known of it."""
+        return Record(
+            id=self.message.id,
+            name=self.message.name,
+            queue=self.message.queue,
+            state=STATES[self.phase],
+            message=self.message,
+            enqueued_at=self.enqueued_at,
+            not_before=self.ready_at,
+            started_at=self.started_at,
+            finished_at=self.finished_at,
+            attempt=self.attempt,
+            crashes=self.crashes,
+            worker=self.worker,
+            error=self.error,
+            result=self.result,
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class InMemory:
+    """A delivery of a broker in memory: nothing is encoded unless somebody asks for it."""
+
+    message: Message
+    token: int
+    crashes: int
+
+    @property
+    def body(self) -> bytes:
+        return encode(self.message)
+
+    @property
+    def queue(self) -> str:
+        return self.message.queue
+
+
+@dataclass(slots=True, eq=False)
+class Group:
+    """The one job of a group whose turn it is, and those behind it."""
+
+    head: Entry
+    blocked: list[tuple[float, int, Entry]] = field(default_factory=list)
+
+
+@dataclass(slots=True, eq=False)
+class Joining:
+    """What has arrived of a group of jobs, and when that is forgotten."""
+
+    keeps_until: float
+    results: dict[int, bytes] = field(default_factory=dict)
+
+
+class Jobs:
+    """
+    All jobs, by id, and in the orders in which they are asked for.
+
+    Entries in the heaps are not taken out when a job goes elsewhere, but passed over when their turn comes.
+
+    Args:
+        clock: Seconds since the epoch.
+        on_news: Called when there may be something to take.
+        on_end: Called with the id of a job that has ended or is gone.
+        on_cancel: Called with a job that runs and shall be cancelled.
+    """
+
+    def __init__(
+        self,
+        clock: Callable[[], float],
+        *,
+        on_news: Callable[[], object],
+        on_end: Callable[[str], object],
+        on_cancel: Callable[[Entry], object],
+    ) -> None:
+        self._clock = clock
+        self._on_news = on_news
+        self._on_end = on_end
+        self._on_cancel = on_cancel
+        self._numbers = itertools.count(1)
+        self._entries: dict[str, Entry] = {}
+        self._ready: dict[str, list[tuple[int, float, int, Entry]]] = {}  # by queue; its keys are the declared queues
+        self._due: list[tuple[float, int, Entry]] = []
+        self._leases: list[tuple[float, int, Entry]] = []  # of workers that are gone; the others need none
+        self._expiring: list[tuple[float, int, Entry]] = []
+        self._groups: dict[str, Group] = {}
+        self._unique: dict[str, list[Entry]] = {}  # not ended
+        self._locks: dict[str, tuple[str, float]] = {}
+        self._unlocking: list[tuple[float, str]] = []
+        self._ids: dict[str, float] = {}  # forgotten but for the id, the oldest first
+        self._joins: dict[str, Joining] = {}  # the oldest first
+
+    # Queues
+
+    def declare(self, queue: str) -> None:
+        self._ready.setdefault(queue, [])
+
+    def delete(self, queue: str) -> None:
+        self.purge(queue)
+        self._ready.pop(queue, None)
+
+    def purge(self, queue: str) -> int:
+        self._advance()
+        waiting = [entry for entry in self._entries.values() if entry.message.queue == queue and entry.phase < RUNNING]
+        self._ready.get(queue, []).clear()
+        for entry in waiting:
+            self._end(entry, CANCELLED, None)
+        return len(waiting)
+
+    def peek(self, queue: str, count: int) -> list[Record]:
+        self._advance()
+        waiting = (entry for entry in self._entries.values() if entry.message.queue == queue and entry.phase < RUNNING)
+        return [entry.record() for entry in heapq.nsmallest(count, waiting, key=_place)]
+
+    def info_of(self, queue: str) -> QueueInfo:
+        for info in self.info():
+            if info.name == queue:
+                return info
+        raise undeclared(queue, self._ready)
+
+    def info(self) -> list[QueueInfo]:
+        now = self._advance()
+        found: dict[str, list[Entry]] = {name: [] for name in self._ready}
+        for entry in self._entries.values():
+            found.setdefault(entry.message.queue, []).append(entry)
+        return [_info(name, found[name], now) for name in sorted(found) if name in self._ready or _counts(found[name])]
+
+    # From the producer to the worker, and back
+
+    def publish(self, messages: Sequence[Message]) -> list[Published]:
+        for message in messages:
+            if message.queue not in self._ready:
+                raise undeclared(message.queue, self._ready)
+        now = self._advance()
+        published = [self._publish(message, now) for message in messages]
+        self._on_news()
+        return published
+
+    def claim(self, terms: Terms, count: int) -> list[tuple[Entry, InMemory]]:
+        now = self._advance()
+        self._reap(terms, now)
+        claimed: list[tuple[Entry, InMemory]] = []
+        while len(claimed) < count and (entry := self._pop_ready(terms.queues)) is not None:
+            entry.phase = RUNNING
+            entry.attempt += 1
+            entry.started_at = now
+            entry.worker = terms.worker
+            entry.terms = terms
+            entry.token = next(self._numbers)
+            claimed.append((entry, InMemory(entry.message, entry.token, entry.crashes)))
+        return claimed
+
+    def settle(self, entry: Entry, settlement: Settlement) -> None:
+        """Settle a job that its worker still has: as long as that lives, nobody else gets it."""
+        self._settle(entry, settlement, self._advance())
+
+    def next_change(self) -> float | None:
+        """Return when something may become ready by itself; None: never."""
+        times = [heap[0][0] for heap in (self._due, self._leases) if heap]
+        return min(times, default=None)
+
+    def vanish(self, entry: Entry, lease: float) -> None:
+        """Let the lease of a job begin to run out: its worker is gone."""
+        heapq.heappush(self._leases, (self._clock() + lease, next(self._numbers), entry))
+        self._on_news()
+
+    # Dead letters
+
+    def dead(self, queue: str | None, count: int) -> list[Record]:
+        dead = [
+            entry for entry in self._entries.values() if entry.phase == DEAD and queue in {None, entry.message.queue}
+        ]
+        newest = heapq.nlargest(count, dead, key=lambda entry: (entry.finished_at, entry.arrival))
+        return [entry.record() for entry in newest]
+
+    def replay(self, ids: Sequence[str]) -> int:
+        now = self._advance()
+        dead = [self._entries[id_] for id_ in dict.fromkeys(ids) if self._is_dead(id_)]
+        for entry in dead:
+            entry.message = renewed(entry.message, now)
+            entry.enqueued_at = entry.ready_at = now
+            entry.attempt = entry.crashes = 0
+            entry.error = entry.started_at = entry.finished_at = None
+            self.declare(entry.message.queue)
+            self._watch_unique(entry)
+            self._line_up(entry)
+        self._on_news()
+        return len(dead)
+
+    def drop(self, ids: Sequence[str]) -> int:
+        dead = [self._entries[id_] for id_ in dict.fromkeys(ids) if self._is_dead(id_)]
+        for entry in dead:
+            self._forget(entry)
+        return len(dead)
+
+    # What is known of jobs
+
+    def record(self, id_: str) -> Record | None:
+        self._advance()
+        entry = self._entries.get(id_)
+        return None if entry is None else entry.record()
+
+    def records(self, queue: str | None, state: State | None) -> Iterator[Record]:
+        self._advance()
+        newest = sorted(self._entries.values(), key=lambda entry: -entry.arrival)
+        phases = range(len(STATES)) if state is None else PHASES[state]
+        for entry in newest:
+            if queue in {None, entry.message.queue} and entry.phase in phases and entry.message.id in self._entries:
+                yield entry.record()
+
+    def remove(self, id_: str) -> bool:
+        self._advance()
+        entry = self._entries.get(id_)
+        if entry is None or entry.phase not in ENDED:
+            return False
+        self._forget(entry)
+        return True
+
+    def arrive(self, join: Join, result: bytes) -> list[bytes] | None:
+        now = self._clock()
+        joining = self._joins.pop(join.id, None) or Joining(0.0)
+        joining.keeps_until = now + JOIN_KEPT
+        joining.results.setdefault(join.index, result)
+        self._joins[join.id] = joining
+        while (oldest := next(iter(self._joins))) and self._joins[oldest].keeps_until <= now:
+            del self._joins[oldest]
+        if len(joining.results) < join.count:
+            return None
+        return [joining.results[index] for index in range(join.count)]
+
+    def cancel(self, id_: str, reason: str) -> Record | None:
+        now = self._advance()
+        entry = self._entries.get(id_)
+        if entry is not None and entry.phase in WAITING:
+            self._cancel(entry, reason, now, cancelled_ttl(entry.message, entry.ready_at, now))
+        elif entry is not None and entry.phase not in ENDED and entry.cancel is None:
+            entry.cancel = reason
+            self._on_cancel(entry)
+        return None if entry is None else entry.record()
+
+    def unfinished(self) -> list[Message]:
+        """Return all that has not ended, in the order of arrival."""
+        return [entry.message for entry in self._entries.values() if entry.phase <= RUNNING]
+
+    # The steps of all that
+
+    def _publish(self, message: Message, now: float) -> Published:
+        if (twin := self._duplicated(message, now)) is not None:
+            return Published(twin, is_new=False)
+        entry = self._add(message, now)
+        if entry.ready_at > now:
+            heapq.heappush(self._due, (entry.ready_at, entry.arrival, entry))
+        else:
+            self._line_up(entry)
+        return Published(message.id)
+
+    def _duplicated(self, message: Message, now: float) -> str | None:
+        if message.id in self._entries or message.id in self._ids:
+            return message.id
+        return None if message.unique is None else self._twin(message.unique, now)
+
+    def _add(self, message: Message, now: float) -> Entry:
+        entry = Entry(message, next(self._numbers), max(now, message.not_before), message.enqueued_at or now)
+        entry.attempt = message.attempt
+        self._entries[message.id] = entry
+        if message.unique is not None:
+            self._lock(entry, message.unique, now)
+        return entry
+
+    def _twin(self, key: str, now: float) -> str | None:
+        id_, ends = self._locks.get(key, ("", now))
+        if ends > now:
+            return id_
+        for entry in sorted(self._unique.get(key, ()), key=_arrival):
+            if entry.phase in WAITING or entry.message.unique_for != UNIQUE_WHILE_QUEUED:
+                return entry.message.id
+        return None
+
+    def _lock(self, entry: Entry, key: str, now: float) -> None:
+        ends = lock_ends(entry.message, now)
+        if ends is None:
+            self._watch_unique(entry)
+        else:
+            self._locks[key] = (entry.message.id, ends)
+            heapq.heappush(self._unlocking, (ends, key))
+
+    def _watch_unique(self, entry: Entry) -> None:
+        message = entry.message
+        if message.unique is not None and lock_ends(message, 0.0) is None:
+            self._unique.setdefault(message.unique, []).append(entry)
+
+    def _line_up(self, entry: Entry) -> None:
+        """Make a job ready whose time has come; or one of those that wait for their group's turn."""
+        name = entry.message.group
+        group = None if name is None else self._groups.get(name)
+        if group is not None and group.head is not entry:
+            entry.phase = BLOCKED
+            heapq.heappush(group.blocked, (entry.ready_at, entry.arrival, entry))
+            return
+        if name is not None and group is None:
+            self._groups[name] = Group(entry)
+        entry.phase = READY
+        self.declare(entry.message.queue)  # it may have been deleted while the job ran
+        place = (entry.message.priority, entry.ready_at, entry.arrival, entry)
+        heapq.heappush(self._ready[entry.message.queue], place)
+
+    def _pop_ready(self, queues: Sequence[str]) -> Entry | None:
+        if len(queues) == 1:
+            best = self._live(queues[0]) or None
+        else:
+            best = min((heap for queue in queues if (heap := self._live(queue))), default=None, key=_first)
+        return None if best is None else heapq.heappop(best)[-1]
+
+    def _live(self, queue: str) -> list[tuple[int, float, int, Entry]]:
+        heap = self._ready.get(queue, [])
+        while heap and heap[0][-1].phase != READY:
+            heapq.heappop(heap)
+        return heap
+
+    def _advance(self) -> float:
+        """Let everything happen whose time has come; return the time."""
+        now = self._clock()
+        while self._due and self._due[0][0] <= now:
+            ready_at, _, entry = heapq.heappop(self._due)
+            if entry.phase <= FAILED and entry.ready_at == ready_at:
+                self._line_up(entry)
+        while self._expiring and self._expiring[0][0] <= now:
+            entry = heapq.heappop(self._expiring)[-1]
+            if self._entries.get(entry.message.id) is entry:
+                self._forget(entry)
+        while self._unlocking and self._unlocking[0][0] <= now:
+            del self._locks[heapq.heappop(self._unlocking)[1]]
+        while self._ids and self._ids[oldest := next(iter(self._ids))] <= now:
+            del self._ids[oldest]
+        return now
+
+    def _reap(self, terms: Terms, now: float) -> None:
+        """Take the jobs back whose workers are gone."""
+        while self._leases and self._leases[0][0] <= now:
+            entry = heapq.heappop(self._leases)[-1]
+            entry.crashes += 1
+            if entry.crashes < terms.max_crashes:
+                self._put_back(entry, now)
+            else:
+                self._settle(entry, crashed(entry.message, entry.crashes, entry.worker, terms, now), now)
+
+    def _settle(self, entry: Entry, settlement: Settlement, now: float) -> None:
+        if isinstance(settlement, Retried):
+            self._retry(entry, settlement, now)
+        elif isinstance(settlement, Released):
+            entry.attempt -= 1
+            self._put_back(entry, now)
+        elif isinstance(settlement, Died):
+            entry.message = settlement.message or entry.message
+            entry.error = settlement.error
+            self._finish(entry, DEAD, None, now)
+            self._follow(settlement.successors, now)
+        else:
+            self._conclude(entry, settlement, now)
+            self._follow(settlement.successors if isinstance(settlement, Succeeded) else (), now)
+
+    def _conclude(self, entry: Entry, settlement: Succeeded | Cancelled, now: float) -> None:
+        if isinstance(settlement, Cancelled):
+            self._cancel(entry, settlement.reason, now, settlement.ttl)
+            return
+        entry.result = settlement.result
+        entry.error = None
+        self._finish(entry, SUCCEEDED, settlement.ttl, now)
+
+    def _retry(self, entry: Entry, settlement: Retried, now: float) -> None:
+        entry.message = settlement.message
+        entry.error = last_trouble(settlement.message)
+        entry.finished_at = now
+        entry.ready_at = now + settlement.delay
+        self._let_go(entry, FAILED)
+        if entry.cancel is not None:
+            self._cancel(entry, entry.cancel, now, cancelled_ttl(entry.message, entry.ready_at, now))
+            return
+        heapq.heappush(self._due, (entry.ready_at, entry.arrival, entry))
+        self._on_news()
+
+    def _put_back(self, entry: Entry, now: float) -> None:
+        """Let a job that nobody works on any more wait in its old place."""
+        self._let_go(entry, READY)
+        if entry.cancel is not None:
+            self._cancel(entry, entry.cancel, now, cancelled_ttl(entry.message, entry.ready_at, now))
+            return
+        self._line_up(entry)
+        self._on_news()
+
+    def _cancel(self, entry: Entry, reason: str, now: float, ttl: float | None) -> None:
+        entry.error = Trouble(message=reason, at=now)
+        self._finish(entry, CANCELLED, ttl, now)
+
+    def _finish(self, entry: Entry, phase: int, ttl: float | None, now: float) -> None:
+        entry.finished_at = now
+        self._end(entry, phase, kept_until(ttl, now))
+
+    def _end(self, entry: Entry, phase: int, keeps_until: float | None) -> None:
+        self._let_go(entry, phase)
+        entry.cancel = None
+        entry.keeps_until = keeps_until
+        if keeps_until is not None:
+            heapq.heappush(self._expiring, (keeps_until, entry.arrival, entry))
+        elif phase not in {DEAD, DEAD_ELSEWHERE}:
+            self._forget(entry)
+        self._pass_on(entry)
+        self._release_key(entry)
+        self._on_end(entry.message.id)
+
+    def _let_go(self, entry: Entry, phase: int) -> None:
+        entry.phase = phase
+        entry.token = 0
+        entry.terms = None
+
+    def _pass_on(self, entry: Entry) -> None:
+        """Let the next job of the group have its turn, if it was this one's."""
+        name = entry.message.group
+        group = None if name is None else self._groups.get(name)
+        if name is None or group is None or group.head is not entry:
+            return
+        while group.blocked:
+            group.head = heapq.heappop(group.blocked)[-1]
+            if group.head.phase == BLOCKED:
+                self._line_up(group.head)
+                self._on_news()
+                return
+        del self._groups[name]
+
+    def _release_key(self, entry: Entry) -> None:
+        key = entry.message.unique
+        holders = None if key is None else self._unique.get(key)
+        if key is not None and holders is not None and entry in holders:
+            holders.remove(entry)
+            if not holders:
+                del self._unique[key]
+
+    def _follow(self, successors: Sequence[Message], now: float) -> None:
+        for message in successors:
+            self.declare(message.queue)
+            self._publish(message, now)
+        if successors:
+            self._on_news()
+
+    def _forget(self, entry: Entry) -> None:
+        message = entry.message
+        del self._entries[message.id]
+        if message.parent is not None:
+            self._ids[message.id] = self._clock() + ID_KEPT
+        self._on_end(message.id)
+
+    def _is_dead(self, id_: str) -> bool:
+        entry = self._entries.get(id_)
+        return entry is not None and entry.phase == DEAD
+
+
+def _first(heap: list[tuple[int, float, int, Entry]]) -> tuple[int, float, int]:
+    return heap[0][:3]
+
+
+def _arrival(entry: Entry) -> int:
+    return entry.arrival
+
+
+def _place(entry: Entry) -> tuple[bool, int, float, int]:
+    is_early = entry.phase <= FAILED
+    return is_early, 0 if is_early else entry.message.priority, entry.ready_at, entry.arrival
+
+
+def _counts(entries: list[Entry]) -> bool:
+    return any(entry.phase <= RUNNING or entry.phase == DEAD for entry in entries)
+
+
+def _info(name: str, entries: list[Entry], now: float) -> QueueInfo:
+    ready = [entry for entry in entries if entry.phase in {READY, BLOCKED}]
+    return QueueInfo(
+        name,
+        ready=len(ready),
+        delayed=sum(entry.phase <= FAILED for entry in entries),
+        running=sum(entry.phase == RUNNING for entry in entries),
+        dead=sum(entry.phase == DEAD for entry in entries),
+        oldest_wait=max((now - entry.ready_at for entry in ready), default=0.0),
+    )

@@ -1,0 +1,248 @@
+"""A broker in memory: for tests, and for jobs that may be lost when the process ends."""
+
+from __future__ import annotations
+
+import logging
+import time
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import anyio
+from anyio.lowlevel import checkpoint
+
+from jockey.jobs._broker import Features, Released
+from jockey.jobs._errors import ResultUnavailableError
+from jockey.jobs._state import ENDED
+from jockey.jobs.brokers._embedded import Terms
+from jockey.jobs.brokers._memory_jobs import Entry, InMemory, Jobs
+from jockey.jobs.brokers._memory_ledger import LedgerJobs
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+    from contextlib import AbstractAsyncContextManager
+
+    from jockey.jobs._broker import Delivery, Hearing, Published, QueueInfo, Record, Settlement
+    from jockey.jobs._message import Join, Message
+    from jockey.jobs._state import State
+
+_log = logging.getLogger("jockey")
+
+
+class MemoryBroker:
+    """
+    Keep all jobs in this process, for any number of workers in one event loop.
+
+    It behaves like the broker for SQLite in all but one: what has not ended when it is closed is lost. A warning says
+    so, and `lost` has it.
+
+    Args:
+        clock: Seconds since the epoch.
+
+    Attributes:
+        lost: What had not ended when the broker was closed, in the order of arrival; empty before.
+    """
+
+    lost: Sequence[Message]
+
+    def __init__(self, *, clock: Callable[[], float] = time.time) -> None:
+        self.lost = ()
+        self._clock = clock
+        self._news: anyio.Event | None = None  # somebody waits for it
+        self._ends: dict[str, anyio.Event] = {}  # by id of the job whose end somebody waits for
+        self._jobs = self._no_jobs()
+        self._sources: dict[Terms, MemorySource] = {}
+
+    features = Features(settles_at_once=True)
+
+    async def open(self) -> None:
+        self.lost = ()
+        await checkpoint()
+
+    async def close(self) -> None:
+        self.lost = self._jobs.unfinished()
+        if self.lost:
+            names = ", ".join(sorted({message.name for message in self.lost}))
+            _log.warning("%d jobs were lost with the broker in memory (%s)", len(self.lost), names)
+        self._jobs = self._no_jobs()
+        for id_ in tuple(self._ends):
+            self._tell_end(id_)
+        await checkpoint()
+
+    async def publish(self, messages: Sequence[Message]) -> Sequence[Published]:
+        await checkpoint()
+        return self._jobs.publish(messages)
+
+    def consume(
+        self, queues: Sequence[str], hearing: Hearing, *, worker: str, lease: float, max_crashes: int
+    ) -> AbstractAsyncContextManager[MemorySource]:
+        return self._consume(Terms(tuple(queues), worker, lease, max_crashes, hearing))
+
+    async def declare(self, queue: str) -> None:
+        await checkpoint()
+        self._jobs.declare(queue)
+
+    async def info(self, queue: str | None = None) -> Sequence[QueueInfo]:
+        await checkpoint()
+        return self._jobs.info() if queue is None else [self._jobs.info_of(queue)]
+
+    async def peek(self, queue: str, count: int) -> Sequence[Record]:
+        await checkpoint()
+        self._jobs.info_of(queue)
+        return self._jobs.peek(queue, count)
+
+    async def purge(self, queue: str) -> int:
+        await checkpoint()
+        self._jobs.info_of(queue)
+        return self._jobs.purge(queue)
+
+    async def delete(self, queue: str) -> None:
+        await checkpoint()
+        self._jobs.delete(queue)
+
+    async def dead(self, queue: str | None = None, *, count: int = 100) -> Sequence[Record]:
+        await checkpoint()
+        return self._jobs.dead(queue, count)
+
+    async def replay(self, ids: Sequence[str]) -> int:
+        await checkpoint()
+        return self._jobs.replay(ids)
+
+    async def drop(self, ids: Sequence[str]) -> int:
+        await checkpoint()
+        return self._jobs.drop(ids)
+
+    async def record(self, id: str) -> Record | None:  # noqa: A002 - the protocol's name
+        await checkpoint()
+        return self._jobs.record(id)
+
+    async def wait(self, id: str) -> Record:  # noqa: A002 - the protocol's name
+        """
+        Return the record of a job as soon as it has ended.
+
+        Raises:
+            ResultUnavailableError: Nothing is known of it, or nothing is kept of it now that it has ended.
+        """
+        await checkpoint()
+        while (record := self._jobs.record(id)) is not None and record.state not in ENDED:
+            await self._ends.setdefault(id, anyio.Event()).wait()
+        if record is None:
+            raise ResultUnavailableError(f"nothing is known of the job {id!r}, or nothing is kept of it")
+        return record
+
+    async def records(self, *, queue: str | None = None, state: State | None = None) -> AsyncIterator[Record]:
+        await checkpoint()
+        for record in self._jobs.records(queue, state):
+            yield record
+
+    async def remove(self, id: str) -> bool:  # noqa: A002 - the protocol's name
+        await checkpoint()
+        return self._jobs.remove(id)
+
+    async def arrive(self, join: Join, result: bytes) -> Sequence[bytes] | None:
+        await checkpoint()
+        return self._jobs.arrive(join, result)
+
+    async def cancel(self, id: str, reason: str) -> Record | None:  # noqa: A002 - the protocol's name
+        await checkpoint()
+        return self._jobs.cancel(id, reason)
+
+    async def enter(self, messages: Sequence[Message]) -> Sequence[Published]:
+        await checkpoint()
+        return self._jobs.enter(messages)
+
+    async def withdraw(self, ids: Sequence[str]) -> None:
+        await checkpoint()
+        self._jobs.withdraw(ids)
+
+    async def begin(self, message: Message, *, worker: str, crashes: int) -> Record:
+        await checkpoint()
+        return self._jobs.begin(message, worker, crashes)
+
+    async def end(self, id: str, settlement: Settlement) -> None:  # noqa: A002 - the protocol's name
+        await checkpoint()
+        self._jobs.end(id, settlement)
+
+    async def cancelled(self, ids: Sequence[str]) -> dict[str, str]:
+        await checkpoint()
+        return self._jobs.cancelled(ids)
+
+    @asynccontextmanager
+    async def _consume(self, terms: Terms) -> AsyncGenerator[MemorySource]:
+        source = MemorySource(self, terms, self._jobs)
+        self._sources[terms] = source
+        try:
+            yield source
+        finally:
+            del self._sources[terms]
+            source.release()
+
+    async def wait_for_news(self) -> None:
+        """Return when there may be something to take; or, just so, without a reason."""
+        if self._news is None:
+            self._news = anyio.Event()
+        change = self._jobs.next_change()
+        with anyio.move_on_after(None if change is None else max(0.0, change - self._clock())):
+            await self._news.wait()
+
+    def _no_jobs(self) -> LedgerJobs:
+        return LedgerJobs(self._clock, on_news=self._tell_news, on_end=self._tell_end, on_cancel=self._tell_cancel)
+
+    def _tell_news(self) -> None:
+        if self._news is not None:
+            self._news.set()
+            self._news = None
+
+    def _tell_end(self, id_: str) -> None:
+        if self._ends and (event := self._ends.pop(id_, None)) is not None:
+            event.set()
+
+    def _tell_cancel(self, entry: Entry) -> None:
+        if entry.terms is not None and (source := self._sources.get(entry.terms)) is not None:
+            source.tell_cancel(entry)
+
+
+class MemorySource:
+    """Where one worker in this event loop takes deliveries from."""
+
+    def __init__(self, broker: MemoryBroker, terms: Terms, jobs: Jobs) -> None:
+        self._broker = broker
+        self._terms = terms
+        self._jobs = jobs
+        self._held: dict[int, tuple[Entry, InMemory]] = {}  # by token
+
+    async def take(self, count: int) -> Sequence[InMemory]:
+        await checkpoint()
+        while not (taken := self.poll(count)):
+            await self._broker.wait_for_news()
+        return taken
+
+    def poll(self, count: int) -> list[InMemory]:
+        """Take what there is now, and do not wait for more."""
+        taken = self._jobs.claim(self._terms, count)
+        self._held.update((delivery.token, (entry, delivery)) for entry, delivery in taken)
+        return [delivery for _, delivery in taken]
+
+    async def settle(self, delivery: Delivery, settlement: Settlement) -> bool:
+        token = delivery.token if isinstance(delivery, InMemory) else 0
+        entry, _ = self._held.pop(token, (None, None))
+        if entry is None:
+            return False
+        self._jobs.settle(entry, settlement)
+        return True
+
+    def release(self) -> None:
+        """Give all back that has not been settled."""
+        for entry, _ in self._held.values():
+            self._jobs.settle(entry, Released())
+        self._held.clear()
+
+    def vanish(self) -> None:
+        """Behave as if the process of this worker were killed right now: its leases run out."""
+        for entry, _ in self._held.values():
+            self._jobs.vanish(entry, self._terms.lease)
+        self._held.clear()
+
+    def tell_cancel(self, entry: Entry) -> None:
+        """Tell the worker that one of its jobs shall be cancelled."""
+        if entry.token in self._held and entry.cancel is not None:
+            self._terms.hearing.on_cancel(self._held[entry.token][1], entry.cancel)

@@ -1,0 +1,413 @@
+"""The end that consumes: it stays connected, keeps what has arrived until it is settled, and tells what is lost."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from jockey.jobs._errors import BrokerUnavailableError, JobsError
+from jockey.jobs._message import Trouble
+from jockey.jobs.brokers.rabbitmq_messages import (
+    FETCHED,
+    RabbitDelivery,
+    copy_of,
+    dead_letter,
+    delivery_of,
+    given_back,
+    not_before_of,
+    parcel_of,
+    read,
+)
+from jockey.jobs.brokers.rabbitmq_thread import tell
+from jockey.jobs.brokers.rabbitmq_topology import LOST, RETURNED, pushed_from, waiting_in
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
+
+    from jockey.jobs._broker import Hearing
+    from jockey.jobs.brokers.rabbitmq_client import Arrival, Channel, Connection, Parcel
+    from jockey.jobs.brokers.rabbitmq_sender import Sender
+    from jockey.jobs.brokers.rabbitmq_shelf import Shelf
+    from jockey.jobs.brokers.rabbitmq_thread import LoopThread, Reply
+
+logger = logging.getLogger("jockey")
+
+FIRST_PAUSE: Final = 0.1
+LONGEST_PAUSE: Final = 2.0
+"""Seconds between two tries to connect, before chance makes them a little longer."""
+
+MOMENT: Final = 0.01
+"""Seconds that the worker gets to settle what it has just done, before its consumers are made anew to let more come."""
+
+PATIENCE: Final = 1.0
+"""Seconds for which a message may wait here for a worker that is busy; then others shall have it."""
+
+LOOK_EVERY: Final = 1.0
+"""Seconds between two looks for what other workers have lost."""
+
+LAST_WORDS: Final = 5.0
+"""Seconds for giving back what is left at the end; then the connection is closed, which gives it back too."""
+
+
+class Intake:
+    """
+    One source, in the thread.
+
+    Args:
+        thread: That thread.
+        connect: Makes a connection.
+        sender: Publishes what follows from what was consumed.
+        shelf: Where the worker takes from.
+        queues: Those to consume from.
+        on_arrival: Called in the event loop of the worker when there is something on the shelf.
+        hearing: Told of what is lost, in the event loop of the worker.
+        worker: Its name.
+        max_crashes: Who was delivered and lost so often is dead.
+        clock: Seconds since the epoch.
+    """
+
+    def __init__(
+        self,
+        thread: LoopThread,
+        connect: Callable[[], Awaitable[Connection]],
+        sender: Sender,
+        shelf: Shelf,
+        queues: Sequence[str],
+        *,
+        on_arrival: Callable[[], object],
+        hearing: Hearing,
+        worker: str,
+        max_crashes: int,
+        clock: Callable[[], float],
+    ) -> None:
+        self._thread = thread
+        self._connect = connect
+        self._sender = sender
+        self._shelf = shelf
+        self._queues = queues
+        self._on_arrival = on_arrival
+        self._hearing = hearing
+        self._worker = worker
+        self._max_crashes = max_crashes
+        self._clock = clock
+        self._channel: Channel | None = None
+        self._consumers: list[tuple[Channel, str]] = []
+        self._unsettled: dict[int, RabbitDelivery] = {}
+        self._to_ack: list[tuple[RabbitDelivery, Reply[bool] | None]] = []
+        self._work = set[asyncio.Task[None]]()
+        self._is_acking = False
+        self._is_growing = False
+        self._takings = 0
+        self._timer: asyncio.TimerHandle | None = None
+        self._renewing = asyncio.Lock()
+        self._is_closing = False
+
+    async def open(self) -> None:
+        """
+        Connect, and stay connected from now on.
+
+        Raises:
+            BrokerUnavailableError: It cannot be reached.
+            QueueNotDeclaredError: One of the queues is missing.
+        """
+        await self._sender.check(place for queue in self._queues for place in waiting_in(queue))
+        self._life = self._thread.spawn(self._stay_connected(await self._connect()))
+
+    async def close(self) -> None:
+        """Give back all that is not settled, and disconnect."""
+        with contextlib.suppress(JobsError):
+            async with self._renewing:
+                self._is_closing = True
+                await self._stop_consuming()
+        # What had been given back before goes first again.
+        for delivery in sorted(self._unsettled.values(), key=is_new):
+            self._give_back(delivery)
+        if self._work:
+            await asyncio.wait(self._work, timeout=LAST_WORDS)
+        self._life.cancel()
+        await asyncio.wait([self._life])
+
+    # Connecting
+
+    async def _stay_connected(self, connection: Connection | None) -> None:
+        pause = FIRST_PAUSE
+        while True:
+            begun = self._thread.time()
+            try:
+                await self._consume_on(connection or await self._connect())
+                logger.warning("%s has lost its connection to RabbitMQ, and connects again", self._worker)
+            except JobsError as error:
+                logger.warning("%s tries again to consume from RabbitMQ: %s", self._worker, error)
+            connection = None
+            # What held for a while was no failure to connect.
+            pause = FIRST_PAUSE if self._thread.time() - begun > LONGEST_PAUSE else min(pause * 2, LONGEST_PAUSE)
+            await asyncio.sleep(pause * random.uniform(1.0, 1.25))  # noqa: S311 - so that not all come at once
+
+    async def _consume_on(self, connection: Connection) -> None:
+        """Consume until the channel is lost."""
+        look: asyncio.Task[None] | None = None
+        try:
+            self._channel = channel = await connection.channel()
+            ended = asyncio.ensure_future(channel.ended())
+            async with self._renewing:
+                await self._renew(max(self._shelf.allowance, self._shelf.wanted))
+            look = self._thread.spawn(self._look_for_lost(channel))
+            await ended
+        finally:
+            if look is not None:
+                look.cancel()
+            self._lose_all()
+            await connection.close()  # noqa: ASYNC102 - in our own thread, where no user cancels
+
+    def _lose_all(self) -> None:
+        """Forget what was delivered: only in the channel that it came by could it be settled."""
+        self._channel = None
+        self._consumers.clear()
+        untaken = set(self._shelf.clear())
+        lost, self._unsettled = self._unsettled, {}
+        for delivery in lost.values():
+            if delivery not in untaken and not delivery.is_settled:
+                tell(self._thread.home, partial(self._hearing.on_lost, delivery))
+
+    # How much may come
+
+    def want(self) -> None:
+        """Let more come, if the worker wants more than can come."""
+        if self._channel is not None and not self._is_growing and not self._shelf.has_room():
+            self._is_growing = True
+            self._do(self._grow())
+
+    async def _grow(self) -> None:
+        try:
+            # While that goes on, the worker may have taken what has come, and want more.
+            while self._channel is not None and not await self._gets_room():
+                async with self._renewing:
+                    await self._renew(max(self._shelf.allowance, self._shelf.wanted))
+        except JobsError as error:
+            # The channel goes with it, and comes again.
+            logger.warning("%s could not consume from RabbitMQ: %s", self._worker, error)
+        finally:
+            self._is_growing = False
+
+    async def _gets_room(self) -> bool:
+        """Tell whether what is wanted can come, once the worker has settled what it has just done."""
+        if self._shelf.allowance and not self._shelf.has_room():
+            await asyncio.sleep(MOMENT)
+        return self._shelf.has_room()
+
+    async def _renew(self, allowance: int) -> None:
+        """Make the consumers anew, each with that allowance."""
+        await self._stop_consuming()
+        self._shelf.renew(allowance)
+        if (channel := self._channel) is None or not allowance:
+            return
+        for queue in self._queues:
+            for place in pushed_from(queue):
+                arrive = partial(self._arrive, channel, queue, place, self._shelf.consumers)
+                self._consumers.append((channel, await channel.consume(place, allowance, arrive)))
+        # Not earlier: the most urgent may come last.
+        tell(self._thread.home, self._on_arrival)
+
+    async def _stop_consuming(self) -> None:
+        while self._consumers:
+            channel, consumer = self._consumers.pop()
+            await channel.cancel(consumer)
+
+    def _look_whether_taken(self) -> None:
+        """Give what is on the shelf to others, if the worker has not asked for anything for a while."""
+        self._timer = None
+        if not len(self._shelf):
+            return
+        if self._takings != self._shelf.takings:
+            self._start_timer()
+        else:
+            self._do(self._stand_back())
+
+    def _start_timer(self) -> None:
+        if self._timer is None:
+            self._takings = self._shelf.takings
+            self._timer = self._thread.call_later(PATIENCE, self._look_whether_taken)
+
+    async def _stand_back(self) -> None:
+        """Take nothing any more, until the worker asks for something: which it may have done just now."""
+        try:
+            async with self._renewing:
+                await self._renew(0)
+        except JobsError:
+            return  # the channel goes, and all that it has brought
+        for delivery in self._shelf.clear():
+            self._give_back(delivery)
+        self.want()
+
+    # What was lost
+
+    async def _look_for_lost(self, channel: Channel) -> None:
+        """Notice what other workers have lost, or put back when they were asked to stop."""
+        with contextlib.suppress(JobsError):  # the channel goes with it, and comes again
+            while True:
+                sizes = [await channel.size(queue + LOST) for queue in self._queues]
+                if any(sizes):
+                    self._notice_lost()
+                await asyncio.sleep(LOOK_EVERY)
+
+    def _notice_lost(self) -> None:
+        self._shelf.may_fetch = True
+        tell(self._thread.home, self._on_arrival)
+
+    async def fetch(self, count: int) -> None:
+        """Put at most *count* of what was lost before on the shelf, for a worker that starts so many now."""
+        self._shelf.may_fetch = False
+        with contextlib.suppress(JobsError):  # as above
+            async with self._renewing:
+                for queue in self._queues:
+                    count -= await self._fetch(queue, count)
+        if not count:
+            self._shelf.may_fetch = True  # there may be more
+
+    async def _fetch(self, queue: str, count: int) -> int:
+        place, number = queue + LOST, 0
+        while number < count and (channel := self._channel) is not None and not self._is_closing:
+            if (arrival := await channel.get(place)) is None:
+                break
+            self._arrive(channel, queue, place, FETCHED, arrival)
+            number += 1
+        return number
+
+    # What comes
+
+    def _arrive(self, channel: Channel, queue: str, place: str, consumers: int, arrival: Arrival) -> None:
+        if channel is not self._channel:
+            return
+        delivery = delivery_of(arrival, queue, place, channel, consumers)
+        self._unsettled[arrival.tag] = delivery
+        self._shelf.count(delivery, 1)
+        if (not_before := not_before_of(arrival)) > self._clock():
+            self._replace(delivery, [copy_of(delivery, place, not_before=not_before)])
+        elif delivery.has_crashed(self._max_crashes):
+            self._bury(delivery)
+        elif delivery.crashes and not delivery.is_fetched:
+            self._give_back(delivery)
+        else:
+            self._shelf.put(delivery)
+            self._start_timer()
+            if not self._renewing.locked():
+                tell(self._thread.home, self._on_arrival)
+
+    def _bury(self, delivery: RabbitDelivery) -> None:
+        error = Trouble(
+            message=f"{delivery.crashes} workers were lost while they had this job",
+            at=self._clock(),
+            worker=self._worker,
+        )
+        message = read(delivery.body, delivery.queue)
+        successors = self._hearing.on_crashed(message, error) if message else ()
+        parcels = [*map(parcel_of, successors), dead_letter(delivery, error, now=error.at)]
+        self.settle(delivery, parcels, {successor.queue for successor in successors}, None)
+
+    def _give_back(self, delivery: RabbitDelivery) -> None:
+        self._replace(delivery, [given_back(delivery)])
+
+    def _replace(self, delivery: RabbitDelivery, parcels: Sequence[Parcel]) -> None:
+        self.settle(delivery, parcels, (), None)
+
+    # Settling
+
+    def settle(
+        self,
+        delivery: RabbitDelivery,
+        parcels: Sequence[Parcel],
+        declare: Collection[str],
+        reply: Reply[bool] | None,
+    ) -> None:
+        """Publish *parcels*, to queues of which some are to be declared first, then acknowledge *delivery*."""
+        if delivery.is_settled or not self._holds(delivery):
+            _answer(reply, is_ours=False)
+            return
+        delivery.is_settled = True
+        self._shelf.count(delivery, -1)
+        if parcels:
+            self._do(self._publish_and_ack(delivery, parcels, declare, reply))
+        else:
+            self._ack(delivery, reply)
+
+    def _holds(self, delivery: RabbitDelivery) -> bool:
+        return self._unsettled.get(delivery.arrival.tag) is delivery
+
+    async def _publish_and_ack(
+        self,
+        delivery: RabbitDelivery,
+        parcels: Sequence[Parcel],
+        declare: Collection[str],
+        reply: Reply[bool] | None,
+    ) -> None:
+        pause = FIRST_PAUSE
+        while self._holds(delivery):
+            try:
+                await self._sender.ensure(declare)
+                await self._sender.send(parcels)
+            except BrokerUnavailableError:
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, LONGEST_PAUSE)
+            except JobsError as error:
+                delivery.is_settled = False
+                self._shelf.count(delivery, 1)
+                _refuse(reply, error)
+                return
+            else:
+                self._ack(delivery, reply)
+                if any(parcel.place.endswith(LOST) for parcel in parcels):
+                    self._notice_lost()
+                return
+        _answer(reply, is_ours=False)
+
+    def _ack(self, delivery: RabbitDelivery, reply: Reply[bool] | None) -> None:
+        self._to_ack.append((delivery, reply))
+        if not self._is_acking:
+            self._is_acking = True
+            self._do(self._ack_all())
+
+    async def _ack_all(self) -> None:
+        while self._to_ack:
+            batch, self._to_ack = self._to_ack, []
+            ours = [delivery for delivery, _ in batch if self._holds(delivery)]
+            for delivery in ours:
+                del self._unsettled[delivery.arrival.tag]
+            is_done = await self._ack_tags([delivery.arrival.tag for delivery in ours])
+            for delivery, reply in batch:
+                _answer(reply, is_ours=is_done and delivery in ours)
+        self._is_acking = False
+
+    async def _ack_tags(self, tags: list[int]) -> bool:
+        if self._channel is None or not tags:
+            return False
+        try:
+            await self._channel.ack(tags)
+        except BrokerUnavailableError:
+            return False
+        return True
+
+    def _do(self, coroutine: Coroutine[None, None, None]) -> None:
+        task = self._thread.spawn(coroutine)
+        self._work.add(task)
+        task.add_done_callback(self._work.discard)
+
+
+def is_new(delivery: RabbitDelivery) -> bool:
+    """Tell whether nobody has given it back before."""
+    return not delivery.place.endswith(RETURNED)
+
+
+def _answer(reply: Reply[bool] | None, *, is_ours: bool) -> None:
+    if reply is not None:
+        reply.succeed(is_ours)
+
+
+def _refuse(reply: Reply[bool] | None, error: JobsError) -> None:
+    if reply is not None:
+        reply.fail(error)
+    else:
+        logger.error("a message could not be put elsewhere, and waits in this worker: %s", error)
