@@ -1,0 +1,92 @@
+"""The pool of threads next to a runtime that hands its callbacks to the test, so that races can be played through."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import anyio
+import pytest
+
+from jockey import ExecuteIn, Priority
+from jockey._backends.thread import ThreadBackend
+from jockey._handler import Handler, Options
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+class Desk:
+    """A runtime whose callbacks wait until the test runs them."""
+
+    backend = "asyncio"
+
+    def __init__(self, *, has_ended: bool = False) -> None:
+        self.callbacks: list[Callable[[], object]] = []
+        self.has_ended = has_ended
+
+    def call_soon_threadsafe(self, function: Callable[[], object]) -> None:
+        if self.has_ended:
+            raise RuntimeError("the loop has ended")
+        self.callbacks.append(function)
+
+    def note_outside(self, _change: int) -> None: ...
+
+
+def caller(desk: Desk, abandoned: list[Any]) -> tuple[ThreadBackend, Callable[[Any], Any]]:
+    options = Options(ExecuteIn.THREAD, None, None, None, Priority.NORMAL, ())
+    backend = ThreadBackend(desk, abandoned.append)  # type: ignore[arg-type]
+    return backend, backend.in_thread(Handler.of(lambda payload: payload, options))
+
+
+async def test_a_call_that_ended_in_the_very_turn_in_which_its_task_was_cancelled_is_not_stuck() -> None:
+    desk, abandoned = Desk(), []
+    backend, call = caller(desk, abandoned)
+
+    task = asyncio.ensure_future(call("payload"))
+    while not desk.callbacks:
+        await anyio.sleep(0.001)
+    desk.callbacks.pop()()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await backend.close()
+
+    assert abandoned == []
+
+
+async def test_a_thread_that_outlives_its_event_loop_ends_by_itself() -> None:
+    desk, abandoned = Desk(has_ended=True), []
+    backend, call = caller(desk, abandoned)
+
+    with anyio.move_on_after(0.05):
+        await call("payload")
+
+    (stuck,) = abandoned
+    while stuck.thread.is_alive():
+        await anyio.sleep(0.001)
+    await backend.close()
+
+
+async def test_calls_that_end_before_the_loop_looks_wake_it_once() -> None:
+    desk, results = Desk(), []
+    backend, call = caller(desk, [])
+
+    async def run(payload: int) -> None:
+        results.append(await call(payload))
+
+    async with anyio.create_task_group() as tasks:
+        for number in range(5):
+            tasks.start_soon(run, number)
+        while len(backend._returns) < 5:
+            await anyio.sleep(0.001)
+        assert len(desk.callbacks) == 1
+        desk.callbacks.pop()()
+    await backend.close()
+
+    assert sorted(results) == [0, 1, 2, 3, 4]

@@ -1,0 +1,65 @@
+"""A worker of a crash loop: `python -m tests.jobs.crash_loop.worker URL QUEUE DIRECTORY asyncio|trio`."""
+
+from __future__ import annotations
+
+import logging
+import random
+import sys
+from pathlib import Path
+from typing import Any
+
+import anyio
+
+from jockey.jobs import App, BrokerUnavailableError, Worker
+from tests.jobs.crash_loop.journal import Journal
+
+LEASE = 3.0
+"""Seconds; on RabbitMQ a third of it is the heartbeat."""
+
+LONGEST_JOB = 0.05
+"""Seconds."""
+
+UNAVAILABLE = 75
+"""The exit code for: try again later."""
+
+
+def app_of(url: str, queue: str, journal: Journal) -> App[Any]:
+    """Return the app that all processes of the loop share; its jobs append what they do to *journal*."""
+    app = App(url)
+
+    @app.task(queue=queue, name="work")
+    async def work(number: int) -> None:
+        journal.write("begun", [number])
+        await anyio.sleep(random.uniform(0, LONGEST_JOB))
+        journal.write("done", [number])
+
+    return app
+
+
+class LostLeases(logging.Handler):
+    """Note each job of which the worker says that its lease was lost: it may run once more for that reason alone."""
+
+    def __init__(self, journal: Journal) -> None:
+        super().__init__(logging.WARNING)
+        self._journal = journal
+
+    def emit(self, record: logging.LogRecord) -> None:
+        print(self.format(record), file=sys.stderr, flush=True)
+        if "lost" in record.getMessage():
+            self._journal.write("lost", [0])
+
+
+async def main(*arguments: str) -> None:
+    url, queue, directory = arguments
+    journal = Journal(Path(directory, "effects"))
+    logging.getLogger("jockey").addHandler(LostLeases(journal))
+    try:
+        await Worker(app_of(url, queue, journal), max_jobs=4, lease=LEASE, graceful_shutdown_time=1).run()
+    except BrokerUnavailableError as error:
+        # At the start a worker does not wait for its broker.
+        print(error, file=sys.stderr)
+        sys.exit(UNAVAILABLE)
+
+
+if __name__ == "__main__":
+    anyio.run(main, *sys.argv[1:4], backend=sys.argv[4])

@@ -1,0 +1,371 @@
+"""Connections to RabbitMQ that break, at every step, and what is made of them."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import aiormq
+import anyio
+import pytest
+
+from jockey.jobs._broker import Died, Retried, Succeeded
+from jockey.jobs._errors import BrokerUnavailableError
+from jockey.jobs._message import Trouble
+from jockey.jobs.brokers import rabbitmq_client, rabbitmq_intake
+from jockey.jobs.brokers.rabbitmq_client import Channel, Parcel
+from jockey.jobs.brokers.rabbitmq_thread import Reply
+from tests.jobs.rabbit import Nth, Proxy, Rabbit, new, read, take
+
+# What takes long is the thread's business alone, and asyncio on both sides.
+on_asyncio = pytest.mark.parametrize("anyio_backend", ["asyncio"], indirect=True)
+pytestmark = [pytest.mark.anyio, pytest.mark.broker]
+
+# Class and method of what goes over the wire.
+START_OK, TUNE_OK, OPEN = (10, 11), (10, 31), (10, 40)
+CHANNEL_OPEN, CHANNEL_OPEN_OK = (20, 10), (20, 11)
+DECLARE, DECLARE_OK = (50, 10), (50, 11)
+QOS, QOS_OK, CONSUME, CONSUME_OK = (60, 10), (60, 11), (60, 20), (60, 21)
+PUBLISH, DELIVER, ACK, CANCEL = (60, 40), (60, 60), (60, 80), (60, 30)
+SELECT, SELECT_OK = (85, 10), (85, 11)
+
+STEPS = [
+    *(
+        ("->", method)
+        for method in (START_OK, TUNE_OK, OPEN, CHANNEL_OPEN, DECLARE, QOS, CONSUME, PUBLISH, ACK, SELECT)
+    ),
+    *(("<-", method) for method in (CHANNEL_OPEN_OK, DECLARE_OK, QOS_OK, CONSUME_OK, DELIVER, ACK, SELECT_OK)),
+]
+
+
+@pytest.fixture(params=["asyncio", "trio"])
+def anyio_backend(request: pytest.FixtureRequest) -> Any:
+    return request.param
+
+
+@pytest.fixture
+async def rabbit(amqp_url: str) -> AsyncIterator[Rabbit]:
+    rabbit = Rabbit(amqp_url)
+    yield rabbit
+    await rabbit.clean()
+
+
+async def persist(function: Any, *arguments: Any) -> Any:
+    """Do it again until it works."""
+    while True:
+        try:
+            return await function(*arguments)
+        except BrokerUnavailableError:
+            await anyio.sleep(0.05)
+
+
+async def run_one_job(rabbit: Rabbit, queue: str, url: str) -> list[str]:
+    """Send a job all the way, over a connection that breaks somewhere; return what has been worked on."""
+    broker = rabbit.broker(url)
+    await persist(broker.open)
+    try:
+        await persist(broker.declare, queue)
+        await persist(broker.publish, [new(queue, "a")])
+        worked = await persist(work, rabbit, broker, queue)
+        assert not [info for info in await persist(broker.info, queue) if info.dead]
+        return worked
+    finally:
+        await broker.close()
+
+
+async def work(rabbit: Rabbit, broker: Any, queue: str) -> list[str]:
+    """Try a job twice, until it is done."""
+    worked = []
+    async with rabbit.consume(broker, queue) as source:
+        while True:
+            [delivery] = await take(source, 1)
+            message = read(delivery)
+            worked.append(f"{message.name}{message.attempt}")
+            end = Succeeded(b"1") if message.attempt else Retried(new(queue, "a", id=message.id, attempt=1), 0)
+            if await source.settle(delivery, end) and message.attempt:
+                return worked
+
+
+@on_asyncio
+async def test_cut_at_any_step_loses_nothing(rabbit: Rabbit) -> None:
+    worked: dict[Any, list[str]] = {}
+
+    async def go(direction: str, method: tuple[int, int], number: int) -> None:
+        queue = f"{rabbit.queue}-{len(rabbit.queues)}"
+        rabbit.queues.append(queue)
+        with Proxy(rabbit.url) as proxy:
+            proxy.breaks = Nth(direction, method, number)
+            worked[direction, method, number] = await run_one_job(rabbit, queue, proxy.url)
+            assert proxy.breaks.left <= 0
+
+    async with anyio.create_task_group() as tasks:
+        for step in STEPS:
+            tasks.start_soon(go, *step, 1)
+        for step in (("->", PUBLISH), ("<-", ACK), ("->", ACK), ("<-", DELIVER), ("->", CONSUME), ("->", CHANNEL_OPEN)):
+            tasks.start_soon(go, *step, 2)
+
+    # The first try, the second one, and either again if nobody knew whether it was settled.
+    assert len(worked) == len(STEPS) + 6
+    for steps in worked.values():
+        assert set(steps) == {"a0", "a1"}
+        assert len(steps) <= 4
+
+
+async def test_worker_consumes_again_when_rabbitmq_is_back(rabbit: Rabbit) -> None:
+    async with rabbit.open() as producer:
+        await producer.declare(rabbit.queue)
+        with Proxy(rabbit.url) as proxy:
+            async with rabbit.open(proxy.url) as broker, rabbit.consume(broker) as source:
+                await producer.publish([new(rabbit.queue, "held"), new(rabbit.queue, "too")])
+                held = await take(source, 2)
+                proxy.refuse()
+                await rabbit.has_lost.wait()
+
+                assert await source.settle(held[0], Succeeded(b"1")) is False
+                assert await source.settle(held[1], Died(Trouble(message="no"))) is False
+                async with anyio.create_task_group() as tasks:
+                    again: list[Any] = []
+
+                    async def pending() -> None:
+                        again.extend(await take(source, 3))
+
+                    tasks.start_soon(pending)
+                    await producer.publish([new(rabbit.queue, "new")])
+                    await anyio.sleep(0.2)
+                    with pytest.raises(BrokerUnavailableError):
+                        await broker.publish([new(rabbit.queue)])
+                    proxy.accept()
+
+        assert sorted((read(delivery).name, delivery.crashes) for delivery in again) == [
+            ("held", 1),
+            ("new", 0),
+            ("too", 1),
+        ]
+        assert sorted(rabbit.lost) == ["held", "too"]
+
+
+async def test_settlement_waits_for_the_connection_that_publishes(rabbit: Rabbit) -> None:
+    async with rabbit.open() as producer:
+        await producer.declare(rabbit.queue)
+        await producer.publish([new(rabbit.queue)])
+        with Proxy(rabbit.url) as publishing:
+            async with rabbit.open(publishing.url) as broker:
+                broker._url = rabbit.url
+                async with rabbit.consume(broker) as source:
+                    broker._url = publishing.url
+                    [delivery] = await take(source, 1)
+                    publishing.refuse()
+                    async with anyio.create_task_group() as tasks:
+
+                        async def settle() -> None:
+                            assert await source.settle(delivery, Retried(new(rabbit.queue, "again"), 0))
+
+                        tasks.start_soon(settle)
+                        await anyio.sleep(0.2)
+                        publishing.accept()
+                    [delivery] = await take(source, 1)
+                    assert read(delivery).name == "again"
+
+
+async def test_settlement_is_refused_when_the_lease_is_lost_while_it_waits(rabbit: Rabbit) -> None:
+    async with rabbit.open() as producer:
+        await producer.declare(rabbit.queue)
+        await producer.publish([new(rabbit.queue)])
+        with Proxy(rabbit.url) as proxy:
+            async with rabbit.open(proxy.url) as broker, rabbit.consume(broker) as source:
+                [delivery] = await take(source, 1)
+                # The confirmation never comes, and then all is cut.
+                proxy.breaks = Nth("->", PUBLISH)
+                proxy.how = "stall"
+                async with anyio.create_task_group() as tasks:
+
+                    async def settle() -> None:
+                        assert await source.settle(delivery, Retried(new(rabbit.queue), 0)) is False
+
+                    tasks.start_soon(settle)
+                    while proxy.breaks.left:
+                        await anyio.sleep(0.01)
+                    proxy.refuse()
+                    for pair in proxy._stalled:
+                        for writer in pair:
+                            proxy._loop.call_soon_threadsafe(writer.transport.abort)
+
+
+async def test_queue_that_is_deleted_under_a_worker_and_declared_again(rabbit: Rabbit) -> None:
+    async with rabbit.open() as broker:
+        await broker.declare(rabbit.queue)
+        async with rabbit.consume(broker) as source:
+            await broker.publish([new(rabbit.queue, "a")])
+            await take(source, 1)
+            await broker.delete(rabbit.queue)
+            await rabbit.has_lost.wait()
+            await broker.declare(rabbit.queue)
+            await broker.publish([new(rabbit.queue, "b")])
+
+            assert [read(delivery).name for delivery in await take(source, 1)] == ["b"]
+
+
+@on_asyncio
+async def test_heartbeats_go_on_while_the_event_loop_is_blocked(rabbit: Rabbit) -> None:
+    async with rabbit.open() as broker:
+        await broker.declare(rabbit.queue)
+        await broker.publish([new(rabbit.queue)])
+        with Proxy(rabbit.url) as proxy:
+            broker._url = proxy.url
+            async with rabbit.consume(broker, lease=3) as source:
+                [delivery] = await take(source, 1)
+                before = proxy.beats
+                while proxy.beats == before:
+                    time.sleep(0.01)
+                assert await source.settle(delivery, Succeeded(b"1"))
+            assert not rabbit.lost
+
+
+@on_asyncio
+async def test_silent_connection_is_noticed(rabbit: Rabbit, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(aiormq.Connection, "HEARTBEAT_GRACE_MULTIPLIER", 0.4)
+    monkeypatch.setattr(rabbitmq_client, "CLOSE_TIMEOUT", 0.1)
+    monkeypatch.setattr(rabbitmq_intake, "LONGEST_PAUSE", 0.2)
+    async with rabbit.open() as producer:
+        await producer.declare(rabbit.queue)
+        await producer.publish([new(rabbit.queue, "held")])
+        with Proxy(rabbit.url) as proxy:
+            async with rabbit.open() as broker:
+                broker._url = proxy.url
+                async with rabbit.consume(broker, lease=3) as source:
+                    await take(source, 1)
+                    proxy.stall()
+                    await rabbit.has_lost.wait()
+                    # The server would notice it too, later.
+                    proxy.drop()
+                    [again] = await take(source, 1)
+                    assert (read(again).name, again.crashes) == ("held", 1)
+                    assert await source.settle(again, Succeeded(b"1"))
+
+
+async def test_broker_that_is_closed_meanwhile_answers_those_who_wait(
+    rabbit: Rabbit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rabbitmq_client, "CLOSE_TIMEOUT", 0.1)
+    with Proxy(rabbit.url) as proxy:
+        broker = rabbit.broker(proxy.url)
+        await broker.open()
+        proxy.how, proxy.breaks = "stall", Nth("->", DECLARE)
+        async with anyio.create_task_group() as tasks:
+
+            async def declare() -> None:
+                with pytest.raises(BrokerUnavailableError, match="was closed"):
+                    await broker.declare(rabbit.queue)
+
+            tasks.start_soon(declare)
+            while proxy.breaks.left:
+                await anyio.sleep(0.01)
+            await broker.close()
+    assert "jockey-rabbitmq" not in {thread.name for thread in threading.enumerate()}
+
+
+async def test_server_that_says_nothing_is_not_waited_for(rabbit: Rabbit, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rabbitmq_client, "CONNECT_TIMEOUT", 0.1)
+    with Proxy(rabbit.url) as proxy:
+        proxy.how, proxy.breaks = "stall", Nth("->", START_OK)
+
+        with pytest.raises(BrokerUnavailableError, match="TimeoutError"):
+            await rabbit.broker(proxy.url).open()
+
+
+@on_asyncio
+async def test_worker_that_steps_back_may_lose_its_connection(rabbit: Rabbit, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rabbitmq_intake, "PATIENCE", 0.05)
+    async with rabbit.open() as producer:
+        await producer.declare(rabbit.queue)
+        with Proxy(rabbit.url) as proxy:
+            async with rabbit.open(proxy.url) as broker, rabbit.consume(broker) as source:
+                await producer.publish([new(rabbit.queue, "a", priority=0)])
+                await producer.publish([new(rabbit.queue, "b")])
+                proxy.breaks = Nth("->", CANCEL)
+                await take(source, 1)
+                while proxy.breaks.left:
+                    await anyio.sleep(0.01)
+                names = {read(delivery).name for delivery in await take(source, 2)}
+    assert names == {"a", "b"}
+
+
+@on_asyncio
+async def test_acknowledgement_that_cannot_be_sent_is_no_settlement(
+    rabbit: Rabbit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def ack(channel: object, tags: object) -> None:
+        raise BrokerUnavailableError("cut")
+
+    async with rabbit.open() as broker:
+        await broker.declare(rabbit.queue)
+        await broker.publish([new(rabbit.queue, "a"), new(rabbit.queue, "b")])
+        async with rabbit.consume(broker) as source:
+            [first, second] = await take(source, 2)
+            with monkeypatch.context() as patch:
+                patch.setattr(Channel, "ack", ack)
+                assert await source.settle(first, Succeeded(b"1")) is False
+            intake: Any = source.intake  # type: ignore[attr-defined]
+            broker_thread: Any = intake._thread
+
+            # Lost in the very moment in which it is settled, and something that comes when all is lost.
+            reply: Any = Reply[bool](broker_thread.home)
+            channel = intake._channel
+            arrival = first.arrival  # type: ignore[attr-defined]
+
+            def lose() -> None:
+                intake.settle(second, (), (), reply)
+                intake._lose_all()
+                intake._arrive(channel, rabbit.queue, rabbit.queue, 1, arrival)
+
+            broker_thread.post(lose)
+            await reply.event.wait()
+            assert reply.result() is False
+            broker_thread.post(lambda: setattr(intake, "_channel", channel))
+
+
+@on_asyncio
+async def test_channel_that_fails_is_replaced(rabbit: Rabbit) -> None:
+    async with rabbit.open() as broker:
+        await broker.declare(rabbit.queue)
+        later = [new(rabbit.queue, not_before=time.time() + 0.05)]
+        await broker.publish(later)
+
+        async def delete(channel: Any) -> None:
+            await channel._channel.exchange_delete(f"{rabbit.name}-delays")
+
+        await broker._control(delete)
+        with pytest.raises(BrokerUnavailableError, match="RabbitMQ misses something"):
+            await broker.publish([new(rabbit.queue, not_before=time.time() + 0.05)])
+        await broker.publish([new(rabbit.queue, not_before=time.time() + 0.05)])
+        async with rabbit.consume(broker) as source:
+            await take(source, 2)
+
+
+@on_asyncio
+async def test_message_that_cannot_be_put_elsewhere_is_told_and_stays(
+    rabbit: Rabbit, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with rabbit.open() as broker:
+        await broker.declare(rabbit.queue)
+
+        async def delete(channel: Any) -> None:
+            await channel.delete(f"{rabbit.queue}.dead")
+
+        await broker._control(delete)
+        poison = Parcel(b"{}", rabbit.queue, {"jockey-crashes": 5})
+        await broker._call(lambda sender: sender.send([poison]))
+        async with rabbit.consume(broker) as source:
+            with anyio.move_on_after(10):
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(source.take, 1)
+                    while "could not be put elsewhere" not in caplog.text:
+                        await anyio.sleep(0.01)
+                    tasks.cancel_scope.cancel()
+        assert "could not be put elsewhere" in caplog.text
+        await broker.declare(rabbit.queue)
+        async with rabbit.consume(broker, max_crashes=6) as source:
+            [delivery] = await take(source, 1)
+            assert (delivery.body, delivery.crashes) == (b"{}", 5)

@@ -1,0 +1,160 @@
+"""The parts of the broker that need no RabbitMQ."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jockey.jobs._errors import BrokerUnavailableError
+from jockey.jobs.brokers import rabbitmq_intake
+from jockey.jobs.brokers.rabbitmq_client import Arrival, Channel, translated
+from jockey.jobs.brokers.rabbitmq_intake import Intake
+from jockey.jobs.brokers.rabbitmq_messages import RabbitDelivery, delivery_of
+from jockey.jobs.brokers.rabbitmq_shelf import Shelf
+from jockey.jobs.brokers.rabbitmq_thread import LoopThread, Mailbox, tell
+from jockey.jobs.brokers.rabbitmq_topology import LONGEST, TICK, bucket_for
+
+
+@given(st.floats(min_value=0.001, max_value=400 * 86_400))
+def test_buckets_add_up_to_the_delay_and_to_less_than_one_tick_more(delay: float) -> None:
+    waited = hops = 0
+    while (bucket := bucket_for(delay - waited / 1000)) is not None:
+        assert bucket <= LONGEST
+        assert (bucket // TICK).bit_count() == 1
+        waited += bucket
+        hops += 1
+
+    assert delay * 1000 - 0.001 <= waited < delay * 1000 + TICK
+    assert hops <= 26 + delay * 1000 / LONGEST
+
+
+@pytest.mark.parametrize(
+    ("delay", "bucket"), [(0, None), (-1, None), (0.001, 64), (2, 2048), (12, 8192), (1e9, LONGEST)]
+)
+def test_bucket_is_the_longest_that_is_not_too_long(delay: float, bucket: int | None) -> None:
+    assert bucket_for(delay) == bucket
+
+
+def test_mailbox_wakes_the_loop_once_for_all_that_is_posted() -> None:
+    woken, opened = [], []
+    mailbox = Mailbox(woken.append)
+
+    for number in range(3):
+        mailbox.post(lambda number=number: opened.append(number))  # type: ignore[misc]
+    assert len(woken) == 1
+    woken[0]()
+    mailbox.post(lambda: opened.append(3))
+    woken[1]()
+
+    assert opened == [0, 1, 2, 3]
+
+
+def test_nobody_at_home_is_no_error() -> None:
+    def wake(function: object) -> None:
+        raise RuntimeError("Event loop is closed")
+
+    tell(Mailbox(wake), print)
+
+
+def test_who_waits_for_a_thread_that_ends_is_told() -> None:
+    async def main() -> None:
+        thread = LoopThread("jockey-test")
+        waiting = asyncio.create_task(thread.call(asyncio.Event().wait))
+        await asyncio.sleep(0)
+        await thread.stop()
+        with pytest.raises(BrokerUnavailableError, match="the broker was closed meanwhile"):
+            await waiting
+
+    asyncio.run(main())
+
+
+def test_cancellation_by_the_library_is_a_lost_connection_and_ours_is_ours() -> None:
+    async def cancelled_by(whom: str) -> None:
+        with translated():
+            if whom == "library":
+                raise asyncio.CancelledError
+            await asyncio.sleep(60)
+
+    async def main() -> None:
+        with pytest.raises(BrokerUnavailableError, match="was closed"):
+            await cancelled_by("library")
+        task = asyncio.create_task(cancelled_by("us"))
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(main())
+
+
+def test_consumers_are_not_made_anew_for_what_is_just_being_settled(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rabbitmq_intake, "MOMENT", 0)
+    renewed: list[int] = []
+
+    async def main(*, is_settled: bool) -> None:
+        intake, shelf, deliveries = await _busy_intake()
+        monkeypatch.setattr(intake, "_renew", _renewing(shelf, renewed))
+        shelf.take(2)
+
+        intake.want()
+        if is_settled:
+            for delivery in deliveries:
+                asyncio.get_running_loop().call_soon(shelf.count, delivery, -1)
+        await asyncio.gather(*asyncio.all_tasks() - {asyncio.current_task()})
+
+    asyncio.run(main(is_settled=True))
+    assert not renewed
+    asyncio.run(main(is_settled=False))
+    assert renewed == [2]
+
+
+def test_consumers_are_not_made_anew_while_something_is_there_to_be_taken() -> None:
+    async def main() -> None:
+        _, shelf, deliveries = await _busy_intake()
+        shelf.take(2)
+        assert not shelf.has_room()
+
+        shelf.put(deliveries[0])
+
+        assert shelf.has_room()
+
+    asyncio.run(main())
+
+
+async def _busy_intake() -> tuple[Intake, Shelf, list[RabbitDelivery]]:
+    """Return one whose worker may have two deliveries, and has them."""
+    shelf, channel = Shelf(), cast("Channel", object())
+    thread = SimpleNamespace(spawn=asyncio.ensure_future)
+    intake = Intake(
+        cast("Any", thread),
+        cast("Any", None),
+        cast("Any", None),
+        shelf,
+        ["mail"],
+        on_arrival=lambda: None,
+        hearing=cast("Any", None),
+        worker="w1",
+        max_crashes=3,
+        clock=lambda: 0.0,
+    )
+    intake._channel = channel
+    shelf.renew(2)
+    arrivals = [Arrival(tag, b"", {}, None, None) for tag in (1, 2)]
+    deliveries = [delivery_of(arrival, "mail", "mail", channel, shelf.consumers) for arrival in arrivals]
+    for delivery in deliveries:
+        shelf.count(delivery, 1)
+    return intake, shelf, deliveries
+
+
+def _renewing(shelf: Shelf, renewed: list[int]) -> Callable[[int], Coroutine[None, None, None]]:
+    async def renew(allowance: int) -> None:
+        renewed.append(allowance)
+        shelf.renew(allowance)
+
+    return renew
