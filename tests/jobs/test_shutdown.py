@@ -174,8 +174,10 @@ def wait_for(process: subprocess.Popen[str], line: str) -> None:
 
 
 def rest_of(process: subprocess.Popen[str]) -> list[str]:
-    output, _ = process.communicate(timeout=50)
-    return output.split()
+    # Not by `communicate`, which does not see what came together with the line that was waited for.
+    with process:
+        assert process.stdout is not None
+        return process.stdout.read().split()
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
@@ -229,7 +231,7 @@ def test_the_third_signal_kills_it_though_the_event_loop_has_heard_of_none(tmp_p
 
 def test_a_job_whose_worker_was_killed_runs_again_elsewhere(tmp_path: Path) -> None:
     path = str(tmp_path / "jobs.db")
-    process = start("asyncio", path, "endless")
+    process = start("asyncio", path, "endless", "1")
     process.kill()
     rest_of(process)
 

@@ -12,7 +12,9 @@ import anyio
 
 from jockey.jobs import App, Context, Worker
 
-backend, path, kind = sys.argv[1:]
+backend, path, kind, *rest = sys.argv[1:]
+# Nobody but whoever kills it wants its lease to end soon: a process that stands still for a moment would lose its job.
+lease = float(rest[0]) if rest else 3600.0
 app = App(f"sqlite:///{path}")
 
 
@@ -65,7 +67,7 @@ async def work(context: Context, kind: str) -> None:
 async def main() -> None:
     async with app:
         await work.enqueue(kind)
-        counts = await Worker(app, lease=1).run()
+        counts = await Worker(app, lease=lease).run()
     tell(f"taken={counts.taken}", f"succeeded={counts.succeeded}", f"released={counts.released}")
 
 
