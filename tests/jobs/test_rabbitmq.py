@@ -112,18 +112,18 @@ async def test_undeclared_queue_is_an_error_and_nothing_is_published(rabbit: Rab
 @on_asyncio
 async def test_shorter_delay_overtakes_a_longer_one(rabbit: Rabbit, broker: RabbitBroker) -> None:
     now = time.time()
+    # The one is still on its way when the other has come, however long this takes.
     await broker.publish(
-        [new(rabbit.queue, "later", not_before=now + 0.9), new(rabbit.queue, "soon", not_before=now + 0.2)]
+        [new(rabbit.queue, "later", not_before=now + 3600), new(rabbit.queue, "soon", not_before=now + 0.9)]
     )
 
-    arrivals = []
     async with rabbit.consume(broker) as source:
-        for _ in range(2):
-            [delivery] = await source.take(5)
-            arrivals.append((read(delivery).name, time.time() >= read(delivery).not_before))
-            await source.settle(delivery, Succeeded(b"1"))
+        [delivery] = await source.take(5)
+        arrived = time.time()
+        await source.settle(delivery, Succeeded(b"1"))
 
-    assert arrivals == [("soon", True), ("later", True)]
+    assert read(delivery).name == "soon"
+    assert arrived >= read(delivery).not_before
 
 
 @on_asyncio
