@@ -3,7 +3,7 @@ The seam between the jobs layer and what carries the jobs: all that brokers, sto
 
 A broker keeps messages and hands them out, each to one source at a time, for as long as that source keeps its lease. A
 store keeps what is known of each job. The embedded brokers are both at once, so that what settles a job (its result,
-its successors, the end of its lease) is one transaction there; for others `settle` takes the steps in an order in
+its successors, the end of its lease) is one transaction there; for others `settle_many` takes the steps in an order in
 which a crash between two of them repeats work, and never loses any.
 """
 
@@ -145,12 +145,20 @@ class Source(Protocol):
         """
         ...
 
-    async def settle(self, delivery: Delivery, settlement: Settlement) -> bool:
+    async def settle_many(self, ends: Sequence[tuple[Delivery, Settlement]]) -> Sequence[bool | Exception]:
         """
-        End the lease of *delivery* as told; durable when this returns. Not interrupted by a cancellation.
+        End the leases of these deliveries, each as told; durable when this returns. Not interrupted by a cancellation.
+
+        What befalls one of them is nothing to the others. A worker has one call of it under way at a time, with all
+        that has gathered meanwhile.
 
         Returns:
-            Whether the lease was still held; if not, nothing was done, and somebody else has or had the job.
+            For each of them, in their order: True; False if its lease was not held any more (nothing was done, and
+            somebody else has or had the job); or the error for which it was not settled, while the lease goes on:
+            `BrokerUnavailableError` to be asked again, any other one if that settlement is refused for good.
+
+        Raises:
+            BrokerUnavailableError: The same for all of them.
         """
         ...
 
@@ -201,7 +209,6 @@ class Features:
         groups: "everywhere": jobs of one group run in order across all workers; "worker": within each worker.
         cancellation: Jobs can be cancelled, queued or running.
         is_store: The broker is a store too, and settles in one transaction with it.
-        settles_at_once: `Source.settle` waits for nothing; else a worker goes on with other jobs meanwhile.
     """
 
     delays: bool = True
@@ -210,7 +217,6 @@ class Features:
     groups: str = "everywhere"
     cancellation: bool = True
     is_store: bool = True
-    settles_at_once: bool = False
 
 
 class Broker(Protocol):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import functools
 import logging
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, cast
 
+import anyio
 import msgspec
 
 from jockey._adapter import Adapter
@@ -59,7 +59,7 @@ class Desk:
     """What the lifespan of the app yielded."""
 
     settler: Settler
-    """Tells the broker how they ended."""
+    """Brings the results of groups together."""
 
     tally: Tally
     """Counts how they ended."""
@@ -73,8 +73,8 @@ class Desk:
     on_end: Callable[[DeliveryAdapter], object]
     """Is told of each that has ended."""
 
-    endings: Endings | None
-    """Settles beside the slots; None if that is not worth it."""
+    endings: Endings
+    """Tells the broker how they ended."""
 
 
 class DeliveryAdapter(Adapter[Any, Any, Any]):
@@ -85,23 +85,28 @@ class DeliveryAdapter(Adapter[Any, Any, Any]):
         delivery: What came.
         message: What it says; None if it cannot be read.
         handle: The job in the executor.
+        settlement: What the broker is told, once it is known.
     """
 
     __slots__ = (
         "_desk",
+        "_error",
         "_is_lost",
         "_is_over",
         "_known",
         "_reason",
         "_refusal",
+        "_settled",
         "_started",
         "_task",
         "delivery",
         "handle",
         "message",
+        "settlement",
     )
 
     handle: JobHandle[Any]
+    settlement: Settlement
     _known: tuple[Message, Task[..., Any]]  # only what has both gets as far as a handler
 
     def __init__(self, delivery: Delivery, desk: Desk) -> None:
@@ -114,6 +119,8 @@ class DeliveryAdapter(Adapter[Any, Any, Any]):
         self._is_lost = False
         self._reason: str | None = None
         self._started = 0.0
+        self._error: Exception | Failure | None = None
+        self._settled: anyio.Event | None = None
         self._read()
 
     # What others tell it
@@ -131,6 +138,15 @@ class DeliveryAdapter(Adapter[Any, Any, Any]):
     def is_lost(self) -> bool:
         """Tell whether the job is no longer this worker's."""
         return self._is_lost
+
+    def end(self) -> None:
+        """Learn that the broker has been told."""
+        self._note(_ENDS[type(self.settlement)])
+
+    def end_lost(self, error: Exception | None = None) -> None:
+        """Learn that the broker will not be told."""
+        self._error = error or self._error
+        self._note("lost")
 
     # What the core asks
 
@@ -219,7 +235,7 @@ class DeliveryAdapter(Adapter[Any, Any, Any]):
                 joined = await desk.settler.arrive(message.join, result, self.is_lost)
             settlement: Settlement = after_success(message, task, result, joined, now=desk.clock(), tasks=desk.tasks)
         except LeaseLostError as error:
-            self._note("lost", error)
+            self.end_lost(error)
         except Exception as error:
             refused = after_refusal(message, Succeeded(result), error, self._trouble(error))
             await self._settle(refused or Released(), error)
@@ -241,31 +257,24 @@ class DeliveryAdapter(Adapter[Any, Any, Any]):
         return trouble_of(error, worker=self._desk.worker, now=self._desk.clock())
 
     async def _settle(self, settlement: Settlement, error: Exception | Failure | None = None) -> None:
+        self.settlement = settlement
+        self._error = error
         # The next one of its group must not begin before this one has ended, for the broker too.
-        endings = self._desk.endings if self.get_group() is None else None
-        if endings is None or not endings.take(functools.partial(self._settle_now, settlement, error)):
-            await self._settle_now(settlement, error)
+        if not self._desk.endings.add(self) or self.get_group() is not None:
+            self._settled = anyio.Event()
+            await self._settled.wait()
 
-    async def _settle_now(self, settlement: Settlement, error: Exception | Failure | None) -> None:
-        end = "lost"
-        try:
-            if not self._is_lost:
-                done = await self._desk.settler.settle(self.delivery, self.message, settlement, self.is_lost)
-                end = _ENDS[type(done)]
-        except LeaseLostError as lost:
-            error = lost
-        finally:  # also if it was cut at the end of the time that a worker has to shut down
-            self._note(end, error)
-
-    def _note(self, end: str, error: Exception | Failure | None) -> None:
+    def _note(self, end: str) -> None:
         desk = self._desk
         desk.tally.note(end)
         desk.on_end(self)
+        if self._settled is not None:
+            self._settled.set()
         level = _LEVELS.get(end, logging.INFO)
         if _log.isEnabledFor(level):
             extra = {} if self.message is None else facts(self.message)
-            cause = error if isinstance(error, Exception) and end in _WITH_TRACEBACK else None
-            _log.log(level, "%s %s", self._label(), self._story(end, error), exc_info=cause, extra=extra)
+            cause = self._error if isinstance(self._error, Exception) and end in _WITH_TRACEBACK else None
+            _log.log(level, "%s %s", self._label(), self._story(end, self._error), exc_info=cause, extra=extra)
 
     def _story(self, end: str, error: Exception | Failure | None) -> str:
         seconds = time.perf_counter() - self._started

@@ -19,22 +19,23 @@ class Outage:
 
     Attributes:
         worker: The name of the worker, for the log.
+        is_on: Whether it is away.
     """
 
     def __init__(self, worker: str) -> None:
         self.worker = worker
-        self._is_on = False
+        self.is_on = False
 
     def begin(self, error: Exception) -> None:
         """Learn that it cannot."""
-        if not self._is_on:
-            self._is_on = True
+        if not self.is_on:
+            self.is_on = True
             _log.warning("worker %s: the broker is away, what runs goes on meanwhile: %s", self.worker, error)
 
     def end(self) -> None:
         """Learn that it can."""
-        if self._is_on:
-            self._is_on = False
+        if self.is_on:
+            self.is_on = False
             _log.info("worker %s: the broker is back", self.worker)
 
 

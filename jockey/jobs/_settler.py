@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import functools
 import logging
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import anyio
 
@@ -24,12 +23,36 @@ _Answer = TypeVar("_Answer")
 _log = logging.getLogger("jockey.jobs")
 
 
+class Ending(Protocol):
+    """A delivery that has ended, and of which the broker is to be told."""
+
+    @property
+    def delivery(self) -> Delivery: ...
+    @property
+    def message(self) -> Message | None: ...
+
+    settlement: Settlement
+    """What the broker is to be told."""
+
+    def is_lost(self) -> bool:
+        """Tell whether it is no longer this worker's."""
+        ...
+
+    def end(self) -> None:
+        """Learn that the broker has done that."""
+        ...
+
+    def end_lost(self, error: Exception | None = None) -> None:
+        """Learn that the broker will not be told."""
+        ...
+
+
 class Settler:
     """
     What stands between the end of a try and the broker.
 
-    While the broker cannot be reached it asks again and again, for as long as the delivery is this worker's: the
-    source keeps its lease, and the slot of the job stays taken, so nothing piles up here.
+    While the broker cannot be reached it is asked again and again, for as long as the delivery is this worker's: the
+    source keeps its lease, and there are only so many `Endings`, so nothing piles up here.
 
     Args:
         source: Where the deliveries come from.
@@ -59,32 +82,47 @@ class Settler:
             )
         return await self._insist(lambda: store.arrive(join, result), is_lost)
 
-    async def settle(
-        self, delivery: Delivery, message: Message | None, settlement: Settlement, is_lost: Callable[[], bool]
-    ) -> Settlement:
+    async def settle(self, endings: Sequence[Ending]) -> list[Ending]:
         """
-        Have *settlement* done, or what comes nearest to it if the broker refuses it for good; return what was done.
+        Have what they say done; return those of which the broker is to be told again.
 
-        Raises:
-            LeaseLostError: The delivery is no longer this worker's, or the broker has refused everything.
+        The broker may be away; or it has refused a settlement for good, and is to be told what comes nearest to it.
         """
-        settle = self._source.settle
-        while True:
-            try:
-                try:
-                    is_done = await settle(delivery, settlement)
-                except BrokerUnavailableError as error:
-                    self._outage.begin(error)
-                    await anyio.sleep(pause(0))
-                    is_done = await self._insist(functools.partial(settle, delivery, settlement), is_lost)
-            except LeaseLostError:
-                raise
-            except Exception as error:
-                settlement = self._instead(message, settlement, error)
-            else:
-                if is_done:
-                    return settlement
-                raise LeaseLostError("the broker has given the job to somebody else")
+        held = [ending for ending in endings if not self._is_lost(ending)]
+        try:
+            answers = await self._source.settle_many([(ending.delivery, ending.settlement) for ending in held])
+        except Exception as error:
+            answers = [error] * len(held)
+        away = next((answer for answer in answers if isinstance(answer, BrokerUnavailableError)), None)
+        if away is None:
+            self._outage.end()
+        else:
+            self._outage.begin(away)
+        return [ending for ending, answer in zip(held, answers, strict=True) if not self._is_over(ending, answer)]
+
+    def _is_lost(self, ending: Ending) -> bool:
+        if ending.is_lost():
+            ending.end_lost()
+            return True
+        return False
+
+    def _is_over(self, ending: Ending, answer: bool | Exception) -> bool:  # noqa: FBT001 - what the broker says
+        if answer is True:
+            ending.end()
+            return True
+        if answer is False:
+            answer = LeaseLostError("the broker has given the job to somebody else")
+        if isinstance(answer, LeaseLostError):
+            ending.end_lost(answer)
+            return True
+        if isinstance(answer, BrokerUnavailableError):
+            return False
+        try:
+            ending.settlement = self._instead(ending.message, ending.settlement, answer)
+        except LeaseLostError as error:
+            ending.end_lost(error)
+            return True
+        return False
 
     async def _insist(self, ask: Callable[[], Awaitable[_Answer]], is_lost: Callable[[], bool]) -> _Answer:
         tries = 0

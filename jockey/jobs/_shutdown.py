@@ -9,15 +9,13 @@ import signal
 import sys
 import threading
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import anyio
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Generator, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Sequence
     from types import FrameType
-
-    from jockey._running import RunningExecutor
 
 _log = logging.getLogger("jockey.jobs")
 
@@ -35,12 +33,12 @@ class Shutdown:
 
     Attributes:
         intake: The scope of the code that takes deliveries.
-        executors: What has to be drained, one after the other, as soon as it is there.
+        drains: What drains what has to be drained, one after the other, as soon as it is there; with a timeout.
     """
 
     def __init__(self, worker: str, grace: float) -> None:
         self.intake = anyio.CancelScope()
-        self.executors: Sequence[RunningExecutor[Any, Any, Any]] = ()
+        self.drains: Sequence[Callable[[float], Awaitable[None]]] = ()
         self._worker = worker
         self._grace = grace
 
@@ -60,8 +58,8 @@ class Shutdown:
     async def _stop(self, grace: float) -> None:
         self.intake.cancel()
         end = anyio.current_time() + grace
-        for running in self.executors:
-            await running.drain(max(0.0, end - anyio.current_time()))
+        for drain in self.drains:
+            await drain(max(0.0, end - anyio.current_time()))
 
 
 @contextlib.contextmanager

@@ -6,6 +6,7 @@ import contextlib
 from collections import deque
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol
 
 import anyio
@@ -15,6 +16,7 @@ from jockey.jobs import _codec
 from jockey.jobs._broker import Broker, Cancelled, Died, Hearing, Ledger, Released, Succeeded
 from jockey.jobs._errors import BrokerUnavailableError, DecodeError, QueueNotDeclaredError
 from jockey.jobs._state import ENDED, WAITING, State
+from jockey.jobs._together import together
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Sequence
@@ -24,6 +26,10 @@ if TYPE_CHECKING:
 
 LISTEN_EVERY: Final = 0.5
 """Seconds between two looks for running jobs that were cancelled; nobody looks while nothing runs."""
+
+
+_FINAL: Final = (Succeeded, Cancelled)
+"""Settlements after which no other worker may begin the job again."""
 
 
 class LedgerBroker(Broker, Ledger, Protocol):
@@ -195,29 +201,46 @@ class StoredSource:
                 if begun := await self._begin_all(deliveries):
                     return begun
 
-    async def settle(self, delivery: Delivery, settlement: Settlement) -> bool:
-        _, message = self._running.get(id(delivery), (delivery, None))
-        if message is None:
-            return await self.inner.settle(delivery, settlement)
-        is_ours = False
+    async def settle_many(self, ends: Sequence[tuple[Delivery, Settlement]]) -> Sequence[bool | Exception]:
+        answers: Sequence[bool | Exception] = ()
         with anyio.CancelScope(shield=True):
-            is_ours = await self._settle(delivery, message, settlement)
-        return is_ours  # noqa: RET504 - a scope may leave its block early, for all that type checkers know
+            answers = await self._settle_many(ends)
+        return answers  # noqa: RET504 - a scope may leave its block early, for all that type checkers know
 
-    async def _settle(self, delivery: Delivery, message: Message, settlement: Settlement) -> bool:
+    async def _settle_many(self, ends: Sequence[tuple[Delivery, Settlement]]) -> Sequence[bool | Exception]:
+        left = await together(partial(self._prepare, *end) for end in ends)
+        told = [(end[0], rest) for end, rest in zip(ends, left, strict=True) if not isinstance(rest, Exception)]
+        settled = iter(await self.inner.settle_many(told))
+        answers = [rest if isinstance(rest, Exception) else next(settled) for rest in left]
+        return await together(partial(self._conclude, *end, answer) for end, answer in zip(ends, answers, strict=True))
+
+    async def _prepare(self, delivery: Delivery, settlement: Settlement) -> Settlement:
+        """Do what comes before the broker is told; return what that is told."""
+        known = self._running.get(id(delivery))
+        if known is None:
+            return settlement
         if isinstance(settlement, Succeeded | Died):
             await self._stored.publish_next(settlement.successors)
             settlement = replace(settlement, successors=())
-        is_final = isinstance(settlement, Succeeded | Cancelled)
-        if is_final:
+        if isinstance(settlement, _FINAL):
             # Whoever gets it after a crash now finds that it has ended.
-            await self._ledger.end(message.id, settlement)
-        is_ours = await self.inner.settle(delivery, settlement)
+            await self._ledger.end(known[1].id, settlement)
+        return settlement
+
+    async def _conclude(
+        self,
+        delivery: Delivery,
+        settlement: Settlement,
+        answer: bool | Exception,  # noqa: FBT001 - what the broker says
+    ) -> bool | Exception:
+        if isinstance(answer, Exception):
+            return answer
+        known = self._running.get(id(delivery))
         self._forget(delivery)
-        if is_ours and not is_final:
+        if known is not None and answer and not isinstance(settlement, _FINAL):
             # Not before it is safe elsewhere: this says that what was here may be thrown away.
-            await self._note(message, settlement)
-        return is_ours
+            await self._note(known[1], settlement)
+        return answer
 
     async def _note(self, message: Message, settlement: Settlement) -> None:
         try:
@@ -238,7 +261,7 @@ class StoredSource:
                 with anyio.CancelScope(shield=True):  # each of them, also when nobody waits any more
                     for other in deliveries[place:]:
                         with contextlib.suppress(BrokerUnavailableError):  # then the broker takes it back by itself
-                            await self.inner.settle(other, Released())  # noqa: ASYNC120 - shielded
+                            await self._tell(other, Released())  # noqa: ASYNC120 - shielded
                 if not begun:
                     raise
                 break
@@ -252,10 +275,15 @@ class StoredSource:
             return True
         record = await self._ledger.begin(message, worker=self._worker, crashes=delivery.crashes)
         if record.state in ENDED or (record.message is not None and record.message.attempt > message.attempt):
-            await self.inner.settle(delivery, Cancelled("it has ended already"))
+            await self._tell(delivery, Cancelled("it has ended already"))
             return False
         self._running[id(delivery)] = (delivery, message)
         return True
+
+    async def _tell(self, delivery: Delivery, settlement: Settlement) -> None:
+        [answer] = await self.inner.settle_many([(delivery, settlement)])
+        if isinstance(answer, Exception):
+            raise answer
 
     def _lose(self, delivery: Delivery) -> None:
         self._forget(delivery)

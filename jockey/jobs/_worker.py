@@ -18,7 +18,7 @@ from jockey._executor import Executor
 from jockey.jobs._context import StateOut
 from jockey.jobs._counts import Tally, WorkerCounts
 from jockey.jobs._delivery import Desk
-from jockey.jobs._endings import Endings, executor_of_endings
+from jockey.jobs._endings import GRACE, Endings
 from jockey.jobs._handlers import registry_of
 from jockey.jobs._intake import InHand, Intake
 from jockey.jobs._outage import Outage
@@ -29,9 +29,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from jockey.jobs._app import App
-
-_GRACE: Final = 4.0
-"""Seconds that the broker gets to be told how jobs ended when a worker is stopped, besides its time to shut down."""
 
 _BESIDE: Final = 4
 """For each slot, so many jobs may be done whose ends the broker is being told of."""
@@ -123,23 +120,23 @@ class Worker(Generic[StateOut]):
             if app.auto_declare:
                 for queue in queues:
                     await app.broker.declare(queue)
-            executor = Executor(registry_of(app.tasks.values()), max_jobs=self._max_jobs, grace=_GRACE)
+            executor = Executor(registry_of(app.tasks.values()), max_jobs=self._max_jobs, grace=GRACE)
             in_hand = InHand(app.tasks, app.clock)
             consuming = app.broker.consume(
                 queues, in_hand.hearing(), worker=self._name, lease=self._lease, max_crashes=self._max_crashes
             )
-            settling = executor_of_endings(_BESIDE * self._max_jobs, _GRACE)
-            async with consuming as source, settling.run() as beside, executor.run() as running:
-                shutdown.executors = running, beside
+            async with consuming as source:
                 settler = Settler(source, app.store, outage, app.clock)
-                endings = None if app.broker.features.settles_at_once else Endings(beside, _BESIDE * self._max_jobs)
+                endings = Endings(settler, outage, _BESIDE * self._max_jobs)
                 desk = Desk(app.tasks, state, settler, tally, self._name, app.clock, in_hand.drop, endings)
-                intake = Intake(source, running, desk, in_hand=in_hand, outage=outage, limit=self._limit)
-                _log.info("worker %s: takes from %s", self._name, ", ".join(queues))
-                with shutdown.intake:
-                    await (intake.take_burst(app.broker, queues) if self._is_burst else intake.take_all())
-                await running.drain()
-                await beside.drain()
+                async with endings.run(), executor.run() as running:
+                    shutdown.drains = running.drain, endings.drain
+                    intake = Intake(source, running, desk, in_hand=in_hand, outage=outage, limit=self._limit)
+                    _log.info("worker %s: takes from %s", self._name, ", ".join(queues))
+                    with shutdown.intake:
+                        await (intake.take_burst(app.broker, queues) if self._is_burst else intake.take_all())
+                    await running.drain()
+                    await endings.drain()
         counts = tally.counts()
         _log.info("worker %s: has ended: %s", self._name, counts)
         return counts

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from typing import Any
 
 import anyio
@@ -44,12 +43,9 @@ class Faulty:
     """
     A broker in memory whose sources and store raise what they are told to.
 
-    Args:
-        settles_at_once: Whether it says so of itself.
-
     Attributes:
         takes: What the next calls of `take` raise, None for those that do not.
-        settles: The same for `settle`.
+        settles: The same for each delivery that is settled.
         arrivals: The same for `arrive`.
         settled: The settlements that were done.
         hearing: What the worker wants to be told.
@@ -57,9 +53,9 @@ class Faulty:
         deliveries: What was taken.
     """
 
-    def __init__(self, *, settles_at_once: bool = False) -> None:
+    def __init__(self) -> None:
         self.inner = MemoryBroker(clock=anyio.current_time)
-        self.features = replace(self.inner.features, settles_at_once=settles_at_once)
+        self.features = self.inner.features
         self.takes: list[Exception | None] = []
         self.settles: list[Exception | None] = []
         self.arrivals: list[Exception | None] = []
@@ -99,8 +95,14 @@ class FaultySource:
         self._broker.deliveries += taken
         return taken
 
-    async def settle(self, delivery: Delivery, settlement: Settlement) -> bool:
-        self._broker._fail(self._broker.settles)
-        is_done: bool = await self._source.settle(delivery, settlement)
+    async def settle_many(self, ends: Sequence[tuple[Delivery, Settlement]]) -> list[bool | Exception]:
+        return [await self._settle(delivery, settlement) for delivery, settlement in ends]
+
+    async def _settle(self, delivery: Delivery, settlement: Settlement) -> bool | Exception:
+        try:
+            self._broker._fail(self._broker.settles)
+        except Exception as error:
+            return error
+        [is_done] = await self._source.settle_many([(delivery, settlement)])
         self._broker.settled.append(settlement)
-        return is_done
+        return bool(is_done)

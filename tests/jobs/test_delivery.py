@@ -64,9 +64,9 @@ class OnlyThese:
         taken, self.deliveries = self.deliveries[:count], self.deliveries[count:]
         return taken
 
-    async def settle(self, delivery: Any, settlement: Any) -> bool:
-        self.settled.append(settlement)
-        return True
+    async def settle_many(self, ends: Any) -> list[bool | Exception]:
+        self.settled += [settlement for _, settlement in ends]
+        return [True] * len(ends)
 
 
 class Fixed(Faulty):
@@ -107,11 +107,10 @@ async def test_what_cannot_be_read_is_dead_with_the_reason() -> None:
 @simulated
 async def test_what_cannot_be_read_and_cannot_be_buried_is_released() -> None:
     class Refusing(OnlyThese):
-        async def settle(self, delivery: Any, settlement: Any) -> bool:
-            await super().settle(delivery, settlement)
-            if isinstance(settlement, Died):
-                raise UnsupportedError("no dead letters here")
-            return True
+        async def settle_many(self, ends: Any) -> list[bool | Exception]:
+            await super().settle_many(ends)
+            refusal = UnsupportedError("no dead letters here")
+            return [refusal if isinstance(settlement, Died) else True for _, settlement in ends]
 
     source = Refusing([Strange(b"?")])
 
@@ -301,10 +300,9 @@ async def test_jobs_go_on_while_the_broker_is_away_and_are_settled_when_it_is_ba
     assert sorted(runs) == [0, 1, 2, 3]
 
 
-@pytest.mark.parametrize(("settles_at_once", "most"), [(True, 3), (False, 15)])
 @simulated
-async def test_no_more_is_taken_while_nothing_can_be_settled(settles_at_once: bool, most: int) -> None:  # noqa: FBT001
-    broker = Faulty(settles_at_once=settles_at_once)
+async def test_no_more_is_taken_while_nothing_can_be_settled() -> None:
+    broker = Faulty()
     broker.settles = [AWAY] * 10_000
     app = app_of(broker)
 
@@ -317,7 +315,7 @@ async def test_no_more_is_taken_while_nothing_can_be_settled(settles_at_once: bo
             await work.enqueue()
         await anyio.sleep(100)
 
-        assert len(broker.deliveries) == most
+        assert len(broker.deliveries) == 4 * 3 + 3
         broker.settles.clear()
         await anyio.sleep(10)
         assert len(broker.settled) == 20
@@ -435,10 +433,10 @@ async def test_a_lease_that_the_broker_calls_lost_is_lost(has_group: bool) -> No
 async def test_a_delivery_that_is_somebody_elses_already_is_lost(caplog: pytest.LogCaptureFixture) -> None:
     source = OnlyThese([Strange(b'{"name": "work"}')])
 
-    async def refuse(delivery: Any, settlement: Any) -> bool:
-        return False
+    async def refuse(ends: Any) -> list[bool | Exception]:
+        return [False]
 
-    source.settle = refuse  # type: ignore[method-assign]
+    source.settle_many = refuse  # type: ignore[method-assign]
     app = app_of(Fixed(source))
 
     @app.task

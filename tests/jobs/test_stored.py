@@ -17,6 +17,7 @@ from jockey.jobs._message import Join, Step, Trouble
 from jockey.jobs._state import State
 from jockey.jobs._stored import Stored
 from jockey.jobs.brokers.memory import MemoryBroker
+from tests.jobs.conformance.carriers import settle
 from tests.jobs.rabbit import new, read, take
 
 pytestmark = pytest.mark.anyio
@@ -84,13 +85,13 @@ async def test_record_follows_the_job(bench: Bench) -> None:
     async with bench.worker() as source:
         [delivery] = await take(source, 1)
         assert await bench.state(job.id) is State.RUNNING
-        assert await source.settle(delivery, Released())
+        assert await settle(source, delivery, Released())
         assert await bench.state(job.id) is State.QUEUED
         [delivery] = await take(source, 1)
-        await source.settle(delivery, Retried(new("mail", "a", id=job.id, attempt=1), 0))
+        await settle(source, delivery, Retried(new("mail", "a", id=job.id, attempt=1), 0))
         assert await bench.state(job.id) is State.FAILED
         [delivery] = await take(source, 1)
-        await source.settle(delivery, Succeeded(b"42", ttl=60))
+        await settle(source, delivery, Succeeded(b"42", ttl=60))
 
     record = await bench.stored.wait(job.id)
     assert (record.state, record.result, record.worker) == (State.SUCCEEDED, b"42", "w1")
@@ -130,7 +131,7 @@ async def test_job_that_has_ended_is_not_run_again(bench: Bench) -> None:
         [delivery] = await take(source, 1)
         # Done, noted, and then the worker dies before it can tell the broker.
         await bench.ledger.end(job.id, Succeeded(b"1", ttl=60))
-        await source.inner.settle(delivery, Released())
+        await settle(source.inner, delivery, Released())
 
         await bench.stored.publish([new("mail", "b")])
         assert [read(delivery).name for delivery in await take(source, 1)] == ["b"]
@@ -148,7 +149,7 @@ async def test_try_that_has_been_overtaken_is_not_run(bench: Bench) -> None:
         await bench.stored.publish([new("mail", "b")])
 
         assert [read(delivery).name for delivery in await take(source, 1)] == ["b"]
-        assert await source.settle(delivery, Cancelled("enough"))
+        assert await settle(source, delivery, Cancelled("enough"))
     assert await bench.state(job.id) in {State.CANCELLED, None}
 
 
@@ -169,7 +170,7 @@ async def test_successors_are_published_once_and_to_new_queues(bench: Bench) -> 
     async with bench.worker() as source:
         [delivery] = await take(source, 1)
         await bench.stored.publish_next([child])
-        await source.settle(delivery, Succeeded(b"1", ttl=60, successors=[child]))
+        await settle(source, delivery, Succeeded(b"1", ttl=60, successors=[child]))
 
     assert [info.ready for info in await bench.stored.info("next")] == [1]
 
@@ -179,7 +180,7 @@ async def test_dead_job_is_replayed_and_dropped(bench: Bench) -> None:
     await bench.stored.publish(jobs)
     async with bench.worker() as source:
         for delivery in await take(source, 2):
-            await source.settle(delivery, Died(Trouble(message="no")))
+            await settle(source, delivery, Died(Trouble(message="no")))
     assert await bench.state(jobs[0].id) is State.DEAD
     assert len(await bench.stored.dead()) == 2
 
@@ -204,7 +205,7 @@ async def test_cancelled_job_is_not_run_or_its_worker_hears_of_it(bench: Bench) 
         await bench.has_heard.wait()
         await source._hear_of_cancelled()
         assert [read(other).name for other in await take(source, 1)] == ["last"]
-        assert await source.settle(delivery, Cancelled("too slow", ttl=60))
+        assert await settle(source, delivery, Cancelled("too slow", ttl=60))
     assert bench.cancelled == [("running", "too slow")]
     assert await bench.state(running.id) is State.CANCELLED
 
@@ -242,13 +243,13 @@ async def test_unreadable_message_goes_to_the_worker(bench: Bench) -> None:
             async def take(self, count: int) -> list[Any]:
                 return [Odd()]
 
-            async def settle(self, delivery: Any, settlement: Any) -> bool:
-                settled.append(settlement)
-                return True
+            async def settle_many(self, ends: Any) -> list[bool]:
+                settled.extend(settlement for _, settlement in ends)
+                return [True] * len(ends)
 
         source.inner, inner = Inner(), source.inner
         [delivery] = await source.take(1)
-        assert await source.settle(delivery, Died(Trouble(message="unreadable")))
+        assert await settle(source, delivery, Died(Trouble(message="unreadable")))
         source.inner = inner
     assert settled == [Died(Trouble(message="unreadable"))]
 
@@ -270,7 +271,7 @@ async def test_lost_job_is_not_settled_here_any_more(bench: Bench) -> None:
         [delivery] = await take(source, 1)
         source.hearing.on_lost(delivery)
         source.inner.vanish()
-        assert await source.settle(delivery, Succeeded(b"1", ttl=60)) is False
+        assert await settle(source, delivery, Succeeded(b"1", ttl=60)) is False
     assert bench.lost == ["a"]
     assert await bench.state(job.id) is State.RUNNING
 
@@ -284,7 +285,7 @@ async def test_settlement_that_comes_too_late_is_not_noted(bench: Bench) -> None
         bench.carrier.time += 100
         async with bench.worker(bench.carrier) as other:
             await take(other, 1)
-            assert await source.settle(delivery, Died(Trouble(message="late"))) is False
+            assert await settle(source, delivery, Died(Trouble(message="late"))) is False
     assert await bench.state(job.id) is not State.DEAD
 
 
@@ -344,11 +345,11 @@ async def test_jobs_come_back_by_themselves_if_the_broker_is_away_too(
     await bench.stored.publish([new("mail", "a")])
     fail(bench, monkeypatch, "begin", 1)
 
-    async def settle(*_: object) -> bool:
+    async def settle_many(*_: object) -> list[bool]:
         raise BrokerUnavailableError("away")
 
     async with bench.worker() as source:
-        monkeypatch.setattr(source.inner, "settle", settle)
+        monkeypatch.setattr(source.inner, "settle_many", settle_many)
         with pytest.raises(BrokerUnavailableError, match="locked"):
             await source.take(1)
 
@@ -361,7 +362,7 @@ async def test_a_death_that_the_store_cannot_be_told_of_now_it_is_told_later(
     async with bench.worker() as source:
         [delivery] = await take(source, 1)
         fail(bench, monkeypatch, "end", 1)
-        assert await source.settle(delivery, Died(Trouble(message="no"), job))
+        assert await settle(source, delivery, Died(Trouble(message="no"), job))
 
         assert (await bench.stored.wait(job.id)).state is State.DEAD
         assert [letter.id for letter in await bench.stored.dead()] == [job.id]
@@ -375,12 +376,12 @@ async def test_another_try_that_the_store_cannot_be_told_of_is_noted_as_it_begin
     async with bench.worker() as source:
         [delivery] = await take(source, 1)
         fail(bench, monkeypatch, "end", 1)
-        assert await source.settle(delivery, Retried(new("mail", "a", id=job.id, attempt=1), 0))
+        assert await settle(source, delivery, Retried(new("mail", "a", id=job.id, attempt=1), 0))
         [again] = await take(source, 1)
         record = await bench.stored.record(job.id)
         assert record is not None
         assert (record.state, record.attempt) == (State.RUNNING, 2)
-        assert await source.settle(again, Succeeded(b"1", ttl=60))
+        assert await settle(source, again, Succeeded(b"1", ttl=60))
     assert await bench.state(job.id) is State.SUCCEEDED
 
 

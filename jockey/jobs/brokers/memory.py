@@ -52,7 +52,7 @@ class MemoryBroker:
         self._jobs = self._no_jobs()
         self._sources: dict[Terms, MemorySource] = {}
 
-    features = Features(settles_at_once=True)
+    features = Features()
 
     async def open(self) -> None:
         self.lost = ()
@@ -222,7 +222,10 @@ class MemorySource:
         self._held.update((delivery.token, (entry, delivery)) for entry, delivery in taken)
         return [delivery for _, delivery in taken]
 
-    async def settle(self, delivery: Delivery, settlement: Settlement) -> bool:
+    async def settle_many(self, ends: Sequence[tuple[Delivery, Settlement]]) -> list[bool | Exception]:
+        return [self._settle(delivery, settlement) for delivery, settlement in ends]
+
+    def _settle(self, delivery: Delivery, settlement: Settlement) -> bool:
         token = delivery.token if isinstance(delivery, InMemory) else 0
         entry, _ = self._held.pop(token, (None, None))
         if entry is None:

@@ -22,6 +22,7 @@ import anyio
 
 from jockey.jobs._broker import Features, Published, QueueInfo
 from jockey.jobs._errors import BrokerUnavailableError, QueueNotDeclaredError, UnsupportedError
+from jockey.jobs._together import together
 from jockey.jobs.brokers.rabbitmq_client import Arrival, Connection, connect
 from jockey.jobs.brokers.rabbitmq_intake import Intake
 from jockey.jobs.brokers.rabbitmq_messages import (
@@ -282,6 +283,11 @@ class RabbitSource:
                 return taken
             self._thread.post(self.intake.want)
             await bell.wait()
+
+    async def settle_many(self, ends: Sequence[tuple[Delivery, Settlement]]) -> list[bool | Exception]:
+        with anyio.CancelScope(shield=True):
+            return await together(partial(self.settle, delivery, settlement) for delivery, settlement in ends)
+        raise AssertionError  # pragma: no cover - for type checkers: a scope may leave its block early
 
     async def settle(self, delivery: Delivery, settlement: Settlement) -> bool:
         if not isinstance(delivery, RabbitDelivery):

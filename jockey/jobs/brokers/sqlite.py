@@ -16,6 +16,7 @@ from jockey import _runtime
 from jockey.jobs._broker import Features, Held, Released
 from jockey.jobs._codec import encode
 from jockey.jobs._errors import BrokerUnavailableError, ResultUnavailableError, UnsupportedError
+from jockey.jobs._together import together
 from jockey.jobs.brokers import _sqlite_queries as queries
 from jockey.jobs.brokers._embedded import PHASES, STATES, Terms, undeclared
 from jockey.jobs.brokers._sqlite_errors import PATIENCE
@@ -330,6 +331,11 @@ class SqliteSource:
     async def poll(self, count: int) -> list[Held]:
         """Take what there is now, and do not wait for more."""
         return await self._broker.ask(partial(claim, self._holder, count), is_durable=False)
+
+    async def settle_many(self, ends: Sequence[tuple[Delivery, Settlement]]) -> list[bool | Exception]:
+        with anyio.CancelScope(shield=True):
+            return await together(partial(self.settle, delivery, settlement) for delivery, settlement in ends)
+        raise AssertionError  # pragma: no cover - for type checkers: a scope may leave its block early
 
     async def settle(self, delivery: Delivery, settlement: Settlement) -> bool:
         """

@@ -48,7 +48,7 @@ async def _claims(broker: SqliteBroker, claims: int) -> list[float]:
             (delivery,) = await source.take(1)
             seconds.append(time.perf_counter() - started)
             # Back in its place, so that there are as many as before.
-            await source.settle(delivery, Released())
+            await source.settle_many([(delivery, Released())])
     return seconds
 
 

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
-from jockey.jobs._broker import Broker, Delivery, Hearing, Ledger, Source
+from jockey.jobs._broker import Broker, Delivery, Hearing, Ledger, Settlement, Source
 from jockey.jobs._codec import decode
 from jockey.jobs._message import Message
 from jockey.jobs.brokers.memory import MemoryBroker
@@ -106,6 +106,14 @@ def read(delivery: Delivery) -> Message:
     return decode(delivery.body, queue=delivery.queue)
 
 
+async def settle(source: Source, delivery: Delivery, settlement: Settlement) -> bool:
+    """Settle one delivery; return whether it was still held, or raise the error of it."""
+    [answer] = await source.settle_many([(delivery, settlement)])
+    if isinstance(answer, Exception):
+        raise answer
+    return answer
+
+
 class Heard:
     """What a worker was told."""
 
@@ -143,8 +151,10 @@ class Worker:
     def __init__(self, carrier: Carrier, source: Source) -> None:
         self.carrier = carrier
         self.source = source
-        self.settle = source.settle
         self.take = source.take
+
+    async def settle(self, delivery: Delivery, settlement: Settlement) -> bool:
+        return await settle(self.source, delivery, settlement)
 
     async def poll(self, count: int = 100) -> Sequence[Delivery]:
         return await self.carrier.poll(self.source, count)

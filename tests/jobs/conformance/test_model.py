@@ -25,7 +25,7 @@ from hypothesis.stateful import (
 
 from jockey.jobs._broker import Cancelled, Delivery, Died, Published, Released, Retried, Settlement, Succeeded
 from jockey.jobs._message import Message, Trouble
-from tests.jobs.conformance.carriers import CARRIERS, LEASE, Heard, read
+from tests.jobs.conformance.carriers import CARRIERS, LEASE, Heard, read, settle
 
 MAX_CRASHES = 2
 QUEUES = ("a", "b")
@@ -279,14 +279,14 @@ class Histories(RuleBasedStateMachine):
             return
         self.model.settle(job, settlement, self.now())
 
-        assert self.portal.call(self.workers[job.worker][1].settle, job.delivery, settlement)
+        assert self.portal.call(settle, self.workers[job.worker][1], job.delivery, settlement)
 
         self.stale.append((job.worker, job.delivery))
 
     def settle_what_is_not_held(self, data: st.DataObject) -> None:
         worker, delivery = data.draw(st.sampled_from(self.stale))
 
-        assert not self.portal.call(self.workers[worker][1].settle, delivery, Succeeded(b"2"))
+        assert not self.portal.call(settle, self.workers[worker][1], delivery, Succeeded(b"2"))
 
     @rule(worker=st.integers(0, 1), is_killed=st.booleans(), seconds=SECONDS)
     def worker_ends(self, worker: int, *, is_killed: bool, seconds: float = 0) -> None:
