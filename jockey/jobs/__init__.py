@@ -7,7 +7,7 @@ except ImportError as error:
 
 from jockey._options import ExecuteIn, Priority
 from jockey.jobs._app import App
-from jockey.jobs._broker import QueueInfo, Record
+from jockey.jobs._broker import QueueInfo, Record, WorkerInfo
 from jockey.jobs._context import Context
 from jockey.jobs._counts import WorkerCounts
 from jockey.jobs._errors import (
@@ -79,6 +79,7 @@ __all__ = [
     "UnsupportedError",
     "Worker",
     "WorkerCounts",
+    "WorkerInfo",
     "chain",
     "group",
 ]

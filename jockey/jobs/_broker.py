@@ -187,7 +187,17 @@ class Hearing:
 
 @dataclass(frozen=True, slots=True)
 class QueueInfo:
-    """What is in a queue: ready to run, waiting for a time, in the hands of workers, dead; and the oldest wait."""
+    """
+    What is in a queue.
+
+    Attributes:
+        ready: How many jobs could run now.
+        delayed: How many wait for their time.
+        running: How many are in the hands of workers.
+        dead: How many are dead letters.
+        oldest_wait: Seconds since the oldest one that is ready could have run.
+        workers: How many workers take from it, busy or idle.
+    """
 
     name: str
     ready: int = 0
@@ -195,6 +205,22 @@ class QueueInfo:
     running: int = 0
     dead: int = 0
     oldest_wait: float = 0.0
+    workers: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerInfo:
+    """
+    A worker that is there.
+
+    Attributes:
+        queues: The names of those it takes from; empty if that is not known.
+        running: How many jobs are in its hands.
+    """
+
+    name: str
+    queues: tuple[str, ...] = ()
+    running: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,6 +295,15 @@ class Broker(Protocol):
 
         Raises:
             QueueNotDeclaredError: The queue was not declared, and nothing is in it.
+        """
+        ...
+
+    async def workers(self) -> Sequence[WorkerInfo]:
+        """
+        Return the workers that are there, by name.
+
+        Raises:
+            UnsupportedError: The broker does not know them.
         """
         ...
 

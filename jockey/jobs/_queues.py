@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from jockey.jobs._app import App
-    from jockey.jobs._broker import QueueInfo, Record
+    from jockey.jobs._broker import QueueInfo, Record, WorkerInfo
 
 
 class Queues:
@@ -37,6 +37,18 @@ class Queues:
             QueueNotDeclaredError: There is no such queue: it was not declared, and nothing is in it.
         """
         return await self._app.broker.info(queue)
+
+    async def workers(self) -> Sequence[WorkerInfo]:
+        """
+        Return the workers that are there, busy or idle, by name.
+
+        In memory they are those of this process. SQLite sees a worker that was killed for 45 seconds more. RabbitMQ
+        knows no names, so there they are only those that run something, and that from the store.
+
+        Raises:
+            UnsupportedError: The broker is RabbitMQ, and the app has no store.
+        """
+        return await self._app.broker.workers()
 
     async def size(self, queue: str) -> int:
         """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections import deque
+from collections import Counter, deque
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
@@ -13,7 +13,7 @@ import anyio
 import msgspec
 
 from jockey.jobs import _codec
-from jockey.jobs._broker import Broker, Cancelled, Died, Hearing, Ledger, Released, Succeeded
+from jockey.jobs._broker import Broker, Cancelled, Died, Hearing, Ledger, Released, Succeeded, WorkerInfo
 from jockey.jobs._errors import BrokerUnavailableError, DecodeError, QueueNotDeclaredError
 from jockey.jobs._state import ENDED, WAITING, State
 from jockey.jobs._together import together
@@ -121,6 +121,11 @@ class Stored:
 
     async def info(self, queue: str | None = None) -> Sequence[QueueInfo]:
         return await self._broker.info(queue)
+
+    async def workers(self) -> Sequence[WorkerInfo]:
+        """Return those that run something: the store knows who runs which job, and the broker no names."""
+        running = Counter([record.worker async for record in self.records(state=State.RUNNING)])
+        return [WorkerInfo(name, running=count) for name, count in sorted(running.items())]
 
     async def peek(self, queue: str, count: int) -> Sequence[Record]:
         return await self._broker.peek(queue, count)

@@ -19,7 +19,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from jockey import __main__ as program
-from jockey.jobs import App, Record, State, Trouble, Worker
+from jockey.jobs import App, Record, State, Trouble, Worker, WorkerInfo
+from jockey.jobs._broker import Hearing
 from jockey.jobs._cli import _ask, _dead, _queues, jockey
 from jockey.jobs._cli._logs import JsonFormatter, write_logs
 from jockey.jobs._cli._show import duration, record_sheet, show
@@ -270,30 +271,32 @@ def test_status_shows_what_is_in_the_queues() -> None:
     table = output("status").splitlines()
 
     assert queue.pop("oldest_wait") >= 0
-    assert queue == {"name": "mail", "ready": 2, "delayed": 0, "running": 0, "dead": 1}
+    assert queue == {"name": "mail", "ready": 2, "delayed": 0, "running": 0, "dead": 1, "workers": 0}
     assert table[0].split("  ")[0] == "queue"
     assert table[1].split()[:5] == ["mail", "2", "0", "0", "1"]
 
 
-def test_status_shows_the_workers_that_run_jobs() -> None:
+def test_status_shows_the_workers_busy_or_idle(capsys: pytest.CaptureFixture[str]) -> None:
     async def look(app: App[Any]) -> tuple[_queues._Status, _queues._Status]:
         @app.task(queue="mail")
         async def watched() -> None:
             running.append(await _queues._status(app, with_workers=True))
-            # Meanwhile there may be less than there was a moment ago.
-            assert await _queues._busy(app, 2) == {"w1": 1}
 
         running: list[_queues._Status] = []
-        for _ in range(2):
-            await watched.enqueue()
-        await Worker(app, name="w1", burst=True, max_jobs=1, handle_signals=()).run()
+        await watched.enqueue()
+        async with app.broker.consume(["mail"], Hearing(print, print), worker="w0", lease=30, max_crashes=3):
+            await Worker(app, name="w1", burst=True, max_jobs=1, handle_signals=()).run()
         return running[0], await _queues._status(app, with_workers=True)
 
     running, idle = with_app(look)
 
-    assert running.workers == {"w1": 1}
-    assert idle.data()["workers"] == {}
+    assert running.data()["workers"] == [WorkerInfo("w0", ("mail",)), WorkerInfo("w1", ("mail",), running=1)]
+    assert idle.data()["workers"] == []
     show(running.tables())
+    assert [line.split() for line in capsys.readouterr().out.splitlines()[-2:]] == [
+        ["w0", "0", "mail"],
+        ["w1", "1", "mail"],
+    ]
     assert "worker" in output("status", "--workers")
 
 

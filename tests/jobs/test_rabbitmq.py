@@ -249,6 +249,21 @@ async def test_dead_letters_keep_job_reason_and_history(rabbit: Rabbit, broker: 
         await anyio.sleep(0.01)
 
 
+async def test_workers_are_counted_and_have_no_names(rabbit: Rabbit, broker: RabbitBroker) -> None:
+    async def count() -> int:
+        [info] = await broker.info(rabbit.queue)
+        return info.workers
+
+    assert await count() == 0
+    async with rabbit.consume(broker) as source, anyio.create_task_group() as tasks:
+        tasks.start_soon(source.take, 1)
+        while await count() != 1:
+            await anyio.sleep(0.01)
+        tasks.cancel_scope.cancel()
+    with pytest.raises(UnsupportedError, match="how many workers take from a queue, and not which; give the app a st"):
+        await broker.workers()
+
+
 async def test_dead_letters_are_replayed_and_dropped(rabbit: Rabbit, broker: RabbitBroker) -> None:
     jobs = [new(rabbit.queue, name) for name in "abc"]
     await broker.publish(jobs)

@@ -9,7 +9,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from jockey.jobs._broker import Broker, Ledger, Published
+from jockey.jobs._broker import Broker, Ledger, Published, WorkerInfo
 from jockey.jobs._codec import encode
 from jockey.jobs._errors import BrokerUnavailableError, QueueNotDeclaredError, UnsupportedError
 from jockey.jobs.brokers import _sqlite_files, _sqlite_schema, _sqlite_writer, connect
@@ -144,7 +144,7 @@ async def test_older_file_is_upgraded_with_what_is_in_it(path: Path, monkeypatch
 
     with raw(path) as connection:
         assert connection.execute("SELECT * FROM jockey_new").fetchall() == [("a;b",)]
-        assert connection.execute("SELECT * FROM jockey_schema").fetchall() == [(2,)]
+        assert connection.execute("SELECT * FROM jockey_schema").fetchall() == [(len(_sqlite_schema.MIGRATIONS),)]
 
 
 async def test_file_of_a_newer_version_is_refused(path: Path) -> None:
@@ -153,8 +153,9 @@ async def test_file_of_a_newer_version_is_refused(path: Path) -> None:
     with raw(path) as connection:
         connection.execute("UPDATE jockey_schema SET version = 9")
 
+    last = len(_sqlite_schema.MIGRATIONS)
     with pytest.raises(
-        BrokerUnavailableError, match="tables of version 9, this jockey knows none after 1; upgrade jockey"
+        BrokerUnavailableError, match=f"tables of version 9, this jockey knows none after {last}; upgrade jockey"
     ):
         await SqliteBroker(str(path)).open()
 
@@ -303,3 +304,32 @@ async def test_queues_are_those_of_the_moment_for_all_who_share_a_transaction(pa
         published = await broker.ask(change)
 
     assert [one.is_new for one in published] == [True, True, True, False]
+
+
+async def test_worker_signs_the_file_now_and_then(path: Path) -> None:
+    clock = Clock()
+    async with opened(path, clock) as broker, working(broker):
+        statements = await traced(broker)
+        clock.ahead += 14
+        await broker.declare("mail")
+        clock.ahead += 2
+        await broker.declare("mail")
+        await broker.declare("mail")
+
+    assert sum(statement.startswith("INSERT OR REPLACE INTO jockey_workers") for statement in statements) == 1
+
+
+async def test_worker_that_was_killed_is_seen_for_a_while(path: Path) -> None:
+    clock = Clock()
+    async with opened(path, clock) as broker:
+        with raw(path) as connection:
+            connection.execute("INSERT INTO jockey_workers VALUES ('killed', '[\"mail\"]', ?)", (clock() + 45,))
+        before = await broker.workers()
+        clock.ahead += 46
+
+        assert before == [WorkerInfo("killed", ("mail",))]
+        assert await broker.workers() == []
+        async with working(broker):
+            pass
+        with raw(path) as connection:
+            assert connection.execute("SELECT * FROM jockey_workers").fetchall() == []

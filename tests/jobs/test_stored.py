@@ -11,7 +11,7 @@ import anyio
 import pytest
 
 from jockey.jobs import _stored
-from jockey.jobs._broker import Broker, Cancelled, Delivery, Died, Hearing, Released, Retried, Succeeded
+from jockey.jobs._broker import Broker, Cancelled, Delivery, Died, Hearing, Released, Retried, Succeeded, WorkerInfo
 from jockey.jobs._errors import BrokerUnavailableError, QueueNotDeclaredError
 from jockey.jobs._message import Join, Step, Trouble
 from jockey.jobs._state import State
@@ -97,6 +97,15 @@ async def test_record_follows_the_job(bench: Bench) -> None:
     assert (record.state, record.result, record.worker) == (State.SUCCEEDED, b"42", "w1")
     assert [record.id async for record in bench.stored.records(queue="mail")] == [job.id]
     assert await bench.stored.remove(job.id)
+
+
+async def test_workers_that_run_something_are_known(bench: Bench) -> None:
+    await bench.stored.publish([new("mail"), new("mail")])
+    async with bench.worker() as source:
+        assert await bench.stored.workers() == []
+        await take(source, 2)
+
+        assert await bench.stored.workers() == [WorkerInfo("w1", running=2)]
 
 
 async def test_duplicate_is_not_published(bench: Bench) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from collections import Counter
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import anyio
@@ -15,7 +14,6 @@ from jockey.jobs._cli._ask import ask, confirm
 from jockey.jobs._cli._examples import examples
 from jockey.jobs._cli._options import app_option, json_option, yes_option
 from jockey.jobs._cli._show import counted, queue_table, show, show_json, worker_table
-from jockey.jobs._state import State
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
@@ -23,7 +21,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from jockey.jobs._app import App
-    from jockey.jobs._broker import QueueInfo
+    from jockey.jobs._broker import QueueInfo, WorkerInfo
 
 _EVERY: Final = 1.0
 """Seconds between two looks, when they are watched."""
@@ -34,7 +32,7 @@ _EVERY: Final = 1.0
 )
 @app_option
 @click.option("--watch", is_flag=True, help="Look again each second, until Ctrl-C.")
-@click.option("--workers", "with_workers", is_flag=True, help="Also which workers run jobs; slow with many jobs.")
+@click.option("--workers", "with_workers", is_flag=True, help="Also which workers are there, and what they run.")
 @json_option
 def status(*, app: App[Any], watch: bool, with_workers: bool, as_json: bool) -> None:
     """Show the queues: how many jobs are in them, and how long the oldest one that is ready has been waiting."""
@@ -71,8 +69,8 @@ def purge(*, app: App[Any], queue: str, is_sure: bool, as_json: bool) -> None:
 
 class _Status(NamedTuple):
     queues: Sequence[QueueInfo]
-    workers: dict[str, int] | None
-    """How many jobs run in each of them; None if nobody has asked."""
+    workers: Sequence[WorkerInfo] | None
+    """None if nobody has asked."""
 
     def data(self) -> dict[str, Any]:
         workers = {} if self.workers is None else {"workers": self.workers}
@@ -86,19 +84,7 @@ class _Status(NamedTuple):
 
 
 async def _status(app: App[Any], *, with_workers: bool) -> _Status:
-    queues = await app.queues.info()
-    return _Status(queues, await _busy(app, sum(info.running for info in queues)) if with_workers else None)
-
-
-async def _busy(app: App[Any], running: int) -> dict[str, int]:
-    """Return how many jobs run in each worker; no more than *running* in all, so that the search has an end."""
-    workers: Counter[str] = Counter()
-    if running:
-        async for record in app.records(state=State.RUNNING):
-            workers[record.worker] += 1
-            if workers.total() == running:
-                break
-    return dict(sorted(workers.items()))
+    return _Status(await app.queues.info(), await app.queues.workers() if with_workers else None)
 
 
 @contextlib.contextmanager

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
-    from jockey.jobs._broker import QueueInfo, Record
+    from jockey.jobs._broker import QueueInfo, Record, WorkerInfo
     from jockey.jobs._message import Trouble
 
 _STYLES: Final = {
@@ -52,7 +52,7 @@ def show_json(value: object) -> None:
 def queue_table(infos: Iterable[QueueInfo]) -> Table:
     """Return what is in queues."""
     table = _table("queue")
-    for name in ("ready", "delayed", "running", "dead", "oldest wait"):
+    for name in ("ready", "delayed", "running", "dead", "oldest wait", "workers"):
         table.add_column(name, justify="right")
     for info in infos:
         table.add_row(
@@ -62,16 +62,18 @@ def queue_table(infos: Iterable[QueueInfo]) -> Table:
             Text(str(info.running), "cyan" if info.running else ""),
             Text(str(info.dead), "bold red" if info.dead else ""),
             duration(info.oldest_wait) if info.ready else "",
+            Text(str(info.workers), "yellow" if info.ready and not info.workers else ""),
         )
     return table
 
 
-def worker_table(workers: dict[str, int]) -> Table:
-    """Return how many jobs run in each worker."""
+def worker_table(workers: Iterable[WorkerInfo]) -> Table:
+    """Return which workers are there, and what they do."""
     table = _table("worker")
     table.add_column("running", justify="right")
-    for name, count in workers.items():
-        table.add_row(_text(name), str(count))
+    table.add_column("queues", overflow="fold")
+    for worker in workers:
+        table.add_row(_text(worker.name), str(worker.running), _text(", ".join(worker.queues)))
     return table
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from jockey.jobs._broker import QueueInfo
 from jockey.jobs.brokers._embedded import ENDED
 from jockey.jobs.brokers._sqlite_rows import RECORD
+from jockey.jobs.brokers._sqlite_workers import workers_by_queue
 
 if TYPE_CHECKING:
     import sqlite3
@@ -56,7 +57,8 @@ def info(connection: sqlite3.Connection, now: float) -> list[QueueInfo]:
             found[name] = replace(one, ready=one.ready + count, oldest_wait=oldest)
         else:
             found[name] = replace(one, **{kind: count})
-    return [found[name] for name in sorted(found)]
+    workers = workers_by_queue(connection, now)
+    return [replace(found[name], workers=workers[name]) for name in sorted(found)]
 
 
 def peek(connection: sqlite3.Connection, queue: str, count: int) -> list[Row]:

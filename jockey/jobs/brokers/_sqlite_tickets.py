@@ -86,6 +86,7 @@ class Holder:
     Attributes:
         held: What it has taken and not settled, by id and token, with the number of the job.
         renew_at: When the leases are to be renewed, in seconds since the epoch.
+        sign_at: When it is to be noted again that it is there, as above.
         told: The tokens and numbers of the jobs that it was told to cancel.
     """
 
@@ -93,6 +94,7 @@ class Holder:
     runtime: Runtime
     held: dict[tuple[str, int], tuple[int, Held]] = field(default_factory=dict)
     renew_at: float = 0.0
+    sign_at: float = 0.0
     told: set[tuple[int, int]] = field(default_factory=set)
 
 

@@ -23,6 +23,7 @@ from jockey.jobs.brokers._sqlite_errors import PATIENCE, is_busy, is_full, unava
 from jockey.jobs.brokers._sqlite_ledger import LedgerTables
 from jockey.jobs.brokers._sqlite_schema import connect
 from jockey.jobs.brokers._sqlite_tickets import Answer, Close, Holder, Take, Ticket, Wait, answer, tell
+from jockey.jobs.brokers._sqlite_workers import sign
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -186,6 +187,7 @@ class Writer:
             times.append(self._quiet_at - now)
         now = self._clock()
         times += [holder.renew_at - now for holder in self._holders if holder.held]
+        times += [holder.sign_at - now for holder in self._holders]
         if self._takes and self._change_at is not None:
             times.append(self._change_at - now)
         return max(0.0, min(times)) if times else None
@@ -264,7 +266,7 @@ class Writer:
 
     def _wants_renewal(self) -> bool:
         now = self._clock()
-        return any(holder.held and holder.renew_at <= now for holder in self._holders)
+        return any(holder.sign_at <= now or (holder.held and holder.renew_at <= now) for holder in self._holders)
 
     def _write(self, tables: LedgerTables, tickets: list[Ticket[Any]], *, wants_claim: bool) -> None:
         """Do it all in one transaction; if that fails, each for itself."""
@@ -336,6 +338,8 @@ class Writer:
 
     def _renew(self, tables: LedgerTables) -> None:
         for holder in self._holders:
+            if holder.sign_at <= tables.now:
+                sign(tables.connection, holder, tables.now)
             if holder.held and holder.renew_at <= tables.now:
                 lease = holder.terms.lease
                 # Should this fail, the next try comes soon.

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import Counter
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import anyio
 from anyio.lowlevel import checkpoint
 
-from jockey.jobs._broker import Features, Released
+from jockey.jobs._broker import Features, Released, WorkerInfo
 from jockey.jobs._errors import ResultUnavailableError
 from jockey.jobs._state import ENDED
 from jockey.jobs.brokers._embedded import Terms
@@ -83,7 +85,14 @@ class MemoryBroker:
 
     async def info(self, queue: str | None = None) -> Sequence[QueueInfo]:
         await checkpoint()
-        return self._jobs.info() if queue is None else [self._jobs.info_of(queue)]
+        infos = self._jobs.info() if queue is None else [self._jobs.info_of(queue)]
+        workers = Counter(name for terms in self._sources for name in terms.queues)
+        return [replace(info, workers=workers[info.name]) for info in infos]
+
+    async def workers(self) -> Sequence[WorkerInfo]:
+        await checkpoint()
+        found = [WorkerInfo(terms.worker, tuple(terms.queues), source.count) for terms, source in self._sources.items()]
+        return sorted(found, key=lambda worker: worker.name)
 
     async def peek(self, queue: str, count: int) -> Sequence[Record]:
         await checkpoint()
@@ -209,6 +218,11 @@ class MemorySource:
         self._terms = terms
         self._jobs = jobs
         self._held: dict[int, tuple[Entry, InMemory]] = {}  # by token
+
+    @property
+    def count(self) -> int:
+        """How many jobs this worker has in its hands."""
+        return len(self._held)
 
     async def take(self, count: int) -> Sequence[InMemory]:
         await checkpoint()

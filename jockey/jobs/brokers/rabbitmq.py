@@ -52,7 +52,7 @@ from jockey.jobs.brokers.rabbitmq_topology import (
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Collection, Coroutine, Sequence
 
-    from jockey.jobs._broker import Delivery, Hearing, Record, Settlement, Source
+    from jockey.jobs._broker import Delivery, Hearing, Record, Settlement, Source, WorkerInfo
     from jockey.jobs._message import Message
     from jockey.jobs.brokers.rabbitmq_client import Channel, Parcel
 
@@ -158,6 +158,13 @@ class RabbitBroker:
             except QueueNotDeclaredError:  # deleted by somebody else
                 self._queues.pop(name)
         return found
+
+    async def workers(self) -> Sequence[WorkerInfo]:
+        """Raise `UnsupportedError`: RabbitMQ tells how many workers take from a queue, and not which."""
+        raise UnsupportedError(
+            "RabbitMQ tells how many workers take from a queue, and not which; "
+            "give the app a store, which knows those that run jobs: App(..., results='sqlite:///results.db')"
+        )
 
     async def peek(self, queue: str, count: int) -> Sequence[Record]:
         """
@@ -309,7 +316,8 @@ async def _publish(sender: Sender, parcels: Sequence[Parcel], queues: Collection
 
 async def _info(channel: Channel, queue: str) -> QueueInfo:
     ready = sum([await channel.size(place) for place in waiting_in(queue)])
-    return QueueInfo(queue, ready=ready, dead=await channel.size(queue + DEAD))
+    workers = await channel.consumers(queue)
+    return QueueInfo(queue, ready=ready, dead=await channel.size(queue + DEAD), workers=workers)
 
 
 async def _peek(sender: Sender, queue: str, count: int) -> list[RabbitDelivery]:

@@ -213,6 +213,16 @@ class Channel:
         with translated(queue):
             return (await self._channel.queue_declare(queue, passive=True)).message_count or 0
 
+    async def consumers(self, queue: str) -> int:
+        """
+        Return how many consume from *queue*.
+
+        Raises:
+            QueueNotDeclaredError: As `size`.
+        """
+        with translated(queue):
+            return (await self._channel.queue_declare(queue, passive=True)).consumer_count or 0
+
     async def purge(self, queue: str) -> int:
         with translated(queue):
             return (await self._channel.queue_purge(queue)).message_count or 0

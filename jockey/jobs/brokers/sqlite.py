@@ -23,6 +23,7 @@ from jockey.jobs.brokers._sqlite_errors import PATIENCE
 from jockey.jobs.brokers._sqlite_files import FILES
 from jockey.jobs.brokers._sqlite_rows import record_of
 from jockey.jobs.brokers._sqlite_tickets import Close, Holder, Take, Ticket, Wait, claim, nothing
+from jockey.jobs.brokers._sqlite_workers import sign, sign_off, workers
 from jockey.jobs.brokers._sqlite_writer import release
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
     from jockey._runtime import Runtime
-    from jockey.jobs._broker import Delivery, Hearing, Published, QueueInfo, Record, Settlement
+    from jockey.jobs._broker import Delivery, Hearing, Published, QueueInfo, Record, Settlement, WorkerInfo
     from jockey.jobs._message import Join, Message
     from jockey.jobs._state import State
     from jockey.jobs.brokers._sqlite_ledger import LedgerTables
@@ -155,6 +156,14 @@ class SqliteBroker:
             if info.name == queue:
                 return [info]
         raise undeclared(queue, [info.name for info in found])
+
+    async def workers(self) -> Sequence[WorkerInfo]:
+        """
+        Return the workers that are there.
+
+        One that was killed is seen for 45 seconds more, or until the leases of its jobs end.
+        """
+        return await self.look(lambda tables: workers(tables.connection, tables.now))
 
     async def peek(self, queue: str, count: int) -> Sequence[Record]:
         await self.ask(nothing, is_durable=False)
@@ -303,7 +312,7 @@ class SqliteBroker:
     async def _consume(self, terms: Terms) -> AsyncGenerator[SqliteSource]:
         writer, runtime = self._use()
         holder = Holder(terms, runtime)
-        await self.ask(lambda _: writer.join(holder), is_durable=False)
+        await self.ask(partial(_join, writer, holder), is_durable=False)
         try:
             yield SqliteSource(self, holder)
         finally:
@@ -389,8 +398,14 @@ def _give_back(writer: Writer, take: Take, tables: LedgerTables) -> None:
             _settle(take.holder, (held.id, held.token), Released(), tables)
 
 
+def _join(writer: Writer, holder: Holder, tables: LedgerTables) -> None:
+    sign(tables.connection, holder, tables.now)
+    writer.join(holder)
+
+
 def _leave(writer: Writer, holder: Holder, tables: LedgerTables) -> None:
     release([(seq, held.token) for seq, held in holder.held.values()], tables)
+    sign_off(tables.connection, holder)
     tables.committed.append(partial(writer.leave, holder))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from jockey.jobs._broker import Died, QueueInfo, Retried, Succeeded
+from jockey.jobs._broker import Died, QueueInfo, Retried, Succeeded, WorkerInfo
 from jockey.jobs._errors import QueueNotDeclaredError
 from jockey.jobs._message import Trouble
 from jockey.jobs._state import State
@@ -24,12 +24,29 @@ async def test_info_counts_what_is_in_each_queue(bench: Bench) -> None:
         await bench.carrier.advance(7)
 
         assert await bench.broker.info() == [
-            QueueInfo("default", ready=2, delayed=1, running=1, dead=1, oldest_wait=7),
+            QueueInfo("default", ready=2, delayed=1, running=1, dead=1, oldest_wait=7, workers=1),
             QueueInfo("empty"),
             QueueInfo("mail", ready=1, oldest_wait=7),
         ]
         assert await bench.broker.info("empty") == [QueueInfo("empty")]
         await worker.settle(second, Succeeded(b"1"))
+
+
+async def test_workers_are_seen_busy_or_idle(bench: Bench) -> None:
+    await bench.broker.declare("mail")
+    await bench.publish(new())
+    async with bench.worker(worker="b") as busy, bench.worker("mail", "default", worker="a"):
+        taken = await busy.poll(5)
+
+        assert await bench.broker.workers() == [
+            WorkerInfo("a", ("mail", "default")),
+            WorkerInfo("b", ("default",), running=1),
+        ]
+        assert [info.workers for info in await bench.broker.info()] == [2, 1]
+        await busy.settle(taken[0], Succeeded(b"1"))
+
+    assert await bench.broker.workers() == []
+    assert [info.workers for info in await bench.broker.info()] == [0, 0]
 
 
 async def test_queue_that_is_not_there_is_an_error_to_whoever_asks_for_it(bench: Bench) -> None:

@@ -96,7 +96,7 @@ def prefix(monkeypatch: pytest.MonkeyPatch) -> tuple[str, set[str]]:
     """Give all queues of this test names of their own, behind the back of the broker."""
     prefix = f"jockey-test-{os.getpid()}-{uuid.uuid4().hex[:8]}-"
     declared: set[str] = set()
-    for name in ("get", "give_back", "consume", "size", "purge", "delete", "bind"):
+    for name in ("get", "give_back", "consume", "size", "consumers", "purge", "delete", "bind"):
         monkeypatch.setattr(Channel, name, prefixing(getattr(Channel, name), prefix))
     declare, publish = Channel.declare, Channel.publish
 
