@@ -97,7 +97,7 @@ class ThreadBackend:
         for worker in self._idle:
             worker.calls.put(None)
         for worker in self._idle:
-            worker.thread.join()  # it was waiting for that very word, and has nothing else to do
+            worker.thread.join()  # it has nothing else to do than to wait for that very word
         self._idle.clear()
 
     def _function_of(self, handler: Handler[Any, Any]) -> Callable[[Any], Any]:
@@ -130,11 +130,12 @@ class ThreadBackend:
         raise HandlerCrashedError(f"the handler raised {call.error!r}, which is no Exception") from call.error
 
     def _report(self, worker: _Worker, call: ThreadCall) -> None:
-        # In the thread.
+        # In the thread. First it is idle, then it looks whether all is closed: else it could be closed in between, and
+        # nobody would ever let this thread go.
+        self._idle.append(worker)
         if self._is_closed:
             worker.calls.put(None)
             return
-        self._idle.append(worker)
         try:
             self._returns.add(call)
         except RuntimeError:

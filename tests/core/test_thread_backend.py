@@ -90,3 +90,24 @@ async def test_calls_that_end_before_the_loop_looks_wake_it_once() -> None:
     await backend.close()
 
     assert sorted(results) == [0, 1, 2, 3, 4]
+
+
+async def test_a_thread_that_gets_idle_while_all_is_closed_ends() -> None:
+    class ClosedMeanwhile(list[Any]):
+        """What is closed just before another thread gets idle: too late to be let go with the others."""
+
+        def append(self, worker: Any) -> None:
+            backend._is_closed = True
+            super().append(worker)
+
+    abandoned: list[Any] = []
+    backend, call = caller(Desk(), abandoned)
+    backend._idle = ClosedMeanwhile()
+
+    task = asyncio.ensure_future(call("payload"))
+    await anyio.wait_all_tasks_blocked()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+    abandoned[0].thread.join()
