@@ -18,6 +18,7 @@ import jockey
 from jockey import ExecuteIn
 from jockey._parallel import _async
 from tests.backends.process_observer import workers
+from tests.core.story import simulated
 from tests.parallel import functions
 from tests.parallel.functions import invert, square, square_async
 
@@ -231,13 +232,14 @@ async def test_what_is_no_exception_stops_everything_from_the_event_loop() -> No
             pass
 
 
+@simulated
 async def test_item_that_takes_too_long_fails_alone() -> None:
     async def wait_if_first(number: int) -> int:
         if number == 0:
             await anyio.sleep_forever()
         return number
 
-    results = [result async for result in jockey.amap(wait_if_first, [0, 1], timeout=0.01, on_error="return")]
+    results = [result async for result in jockey.amap(wait_if_first, [0, 1], timeout=10, on_error="return")]
 
     assert isinstance(results[0], jockey.JobTimeoutError)
     assert results[1] == 1

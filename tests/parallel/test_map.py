@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 import jockey
-from jockey import ExecuteIn
+from jockey import ExecuteIn, _runtime
+from tests.core.story import Clock
 from tests.parallel import functions
 from tests.parallel.functions import invert, invert_async, square, square_async
 
@@ -266,7 +267,9 @@ def test_what_is_no_exception_fails_its_item_from_a_thread() -> None:
     assert isinstance(error.__cause__, SystemExit)
 
 
-def test_item_that_takes_too_long_fails_alone() -> None:
+def test_item_that_takes_too_long_fails_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()  # which stands still until the other item is done, however long that takes
+    monkeypatch.setattr(_runtime, "_clock_of", lambda _loop: clock)
     stop = threading.Event()
 
     def wait_if_first(number: int) -> int:
@@ -274,10 +277,14 @@ def test_item_that_takes_too_long_fails_alone() -> None:
             stop.wait(60)
         return number
 
-    error, one = jockey.map(wait_if_first, [0, 1], execute_in=THREAD, max_jobs=2, timeout=0.05, on_error="return")
-    assert isinstance(error, jockey.JobTimeoutError)
-    assert one == 1
+    results = jockey.map(
+        wait_if_first, [0, 1], execute_in=THREAD, max_jobs=2, ordered=False, timeout=0.05, on_error="return"
+    )
+    assert next(results) == 1
+    clock.now += 1
+    assert isinstance(next(results), jockey.JobTimeoutError)
     stop.set()
+    assert list(results) == []
 
 
 # Initializers

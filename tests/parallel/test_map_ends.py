@@ -226,7 +226,7 @@ class Interrupts:
         self._count = count
 
     def is_set(self) -> bool:
-        return self._event.is_set()
+        return not self._count and self._event.is_set()
 
     def set(self) -> None:
         self._event.set()
@@ -269,16 +269,18 @@ def test_second_interrupt_while_closing_does_not_wait() -> None:
 
 def test_what_does_not_end_after_an_interrupt_is_left_to_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_sync, "_PATIENCE", 0.001)
-    go_on = threading.Event()
+    is_there, go_on = threading.Event(), threading.Event()
 
     async def be_stubborn(number: int) -> int:
         with anyio.CancelScope(shield=True):
             while number and not go_on.is_set():
+                is_there.set()
                 await anyio.sleep(0.001)
         return number
 
     results = jockey.map(be_stubborn, [0, 1])
     next(results)
+    assert is_there.wait(60)  # what has not started yet is not stubborn either
     run = results.gi_frame.f_locals["run"]
     run._is_over = Interrupts(run._is_over, 1)
 

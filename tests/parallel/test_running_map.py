@@ -138,6 +138,13 @@ async def calls_of_a_map(registry: AnyRegistry, **options: Any) -> int:
         return running.statistics().succeeded
 
 
+@pytest.fixture
+def _all_are_quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Count all payloads as quick ones, however slow this machine is just now."""
+    monkeypatch.setattr("jockey._parallel._batching.TARGET", 1e9)
+
+
+@pytest.mark.usefixtures("_all_are_quick")
 async def test_quick_payloads_are_run_in_batches() -> None:
     registry = AnyRegistry()
     registry.add("square", execute_in=THREAD)(square)
@@ -396,7 +403,8 @@ async def test_a_handler_that_is_cancelled_cancels_its_map() -> None:
     assert sorted(cancelled) == [0, 1]
 
 
-async def test_process_batches(anyio_backend_name: str) -> None:
+@pytest.mark.usefixtures("_all_are_quick")
+async def test_process_batches() -> None:
     registry = AnyRegistry()
     registry.add("square", execute_in=ExecuteIn.PROCESS)(functions.square)
 
