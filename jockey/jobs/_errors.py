@@ -35,7 +35,17 @@ class QueueNotDeclaredError(JobsError, LookupError):
 
 
 class BrokerUnavailableError(JobsError, ConnectionError):
-    """The broker cannot be reached, or cannot do its work now; trying again later may help."""
+    """
+    The broker cannot be reached, or cannot do its work now; trying again later may help.
+
+    Attributes:
+        is_away: Nobody answers there now, so that all one can do is wait, as a worker does. Otherwise something should
+            be set right: what answers refuses, or it is not said.
+    """
+
+    def __init__(self, message: str = "", *, is_away: bool = False) -> None:
+        super().__init__(message)
+        self.is_away = is_away
 
 
 class UnsupportedError(JobsError):

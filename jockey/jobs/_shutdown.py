@@ -32,15 +32,23 @@ class Shutdown:
         grace: Seconds that running jobs get after the first signal.
 
     Attributes:
-        intake: The scope of the code that takes deliveries.
+        is_asked: Whether there was a signal.
         drains: What drains what has to be drained, one after the other, as soon as it is there; with a timeout.
     """
 
     def __init__(self, worker: str, grace: float) -> None:
-        self.intake = anyio.CancelScope()
+        self.is_asked = False
         self.drains: Sequence[Callable[[float], Awaitable[None]]] = ()
         self._worker = worker
         self._grace = grace
+        self._scope = anyio.CancelScope()
+
+    def interruptible(self) -> anyio.CancelScope:
+        """Return a scope for what the first signal cancels: one after the other, also one that begins after it."""
+        self._scope = anyio.CancelScope()
+        if self.is_asked:
+            self._scope.cancel()
+        return self._scope
 
     async def obey(self, signals: AsyncIterator[signal.Signals]) -> None:
         """Do what each signal says."""
@@ -56,7 +64,8 @@ class Shutdown:
             tasks.start_soon(self._stop, 0.0)
 
     async def _stop(self, grace: float) -> None:
-        self.intake.cancel()
+        self.is_asked = True
+        self._scope.cancel()
         end = anyio.current_time() + grace
         for drain in self.drains:
             await drain(max(0.0, end - anyio.current_time()))

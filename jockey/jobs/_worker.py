@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import math
 import os
@@ -24,6 +25,7 @@ from jockey.jobs._intake import InHand, Intake
 from jockey.jobs._outage import Outage
 from jockey.jobs._settler import Settler
 from jockey.jobs._shutdown import Shutdown, received
+from jockey.jobs._start import Start
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -91,9 +93,12 @@ class Worker(Generic[StateOut]):
 
         When the code that waits for it is cancelled, all jobs are cancelled and released, and the cancellation goes on.
 
+        A broker that is away is waited for, at the start and later.
+
         Raises:
             RegistrationError: A task cannot run where it is to run.
-            BrokerUnavailableError: The broker could not be reached at the start. Later it is waited for.
+            BrokerUnavailableError: What answers at the start refuses: a password is wrong, a file is none of ours.
+            QueueNotDeclaredError: The app does not declare its queues, and one of them is missing at the start.
         """
         shutdown = Shutdown(self._name, self._grace)
         counts = WorkerCounts()
@@ -114,18 +119,33 @@ class Worker(Generic[StateOut]):
         return counts
 
     async def _run(self, shutdown: Shutdown) -> WorkerCounts:
-        app, tally, outage = self._app, Tally(), Outage(self._name)
-        async with app, app.lifespan() as state:
+        tally, outage = Tally(), Outage(self._name)
+        start = Start(shutdown, outage)
+        async with start.opened(self._app):
+            if not shutdown.is_asked:
+                await self._work(start, shutdown, tally, outage)
+        counts = tally.counts()
+        _log.info("worker %s: has ended: %s", self._name, counts)
+        return counts
+
+    async def _work(self, start: Start, shutdown: Shutdown, tally: Tally, outage: Outage) -> None:
+        app = self._app
+        async with app.lifespan() as state:
             queues = self._queues or sorted({queue for task in app.tasks.values() for queue in task.queues})
-            if app.auto_declare:
-                for queue in queues:
-                    await app.broker.declare(queue)
+            await start.declare(app.broker, queues if app.auto_declare else ())
             executor = Executor(registry_of(app.tasks.values()), max_jobs=self._max_jobs, grace=GRACE)
             in_hand = InHand(app.tasks, app.clock)
-            consuming = app.broker.consume(
-                queues, in_hand.hearing(), worker=self._name, lease=self._lease, max_crashes=self._max_crashes
+            consume = functools.partial(
+                app.broker.consume,
+                queues,
+                in_hand.hearing(),
+                worker=self._name,
+                lease=self._lease,
+                max_crashes=self._max_crashes,
             )
-            async with consuming as source:
+            async with start.entered(consume) as source:
+                if source is None:
+                    return
                 settler = Settler(source, app.store, outage, app.clock)
                 endings = Endings(settler, outage, _BESIDE * self._max_jobs)
                 desk = Desk(app.tasks, state, settler, tally, self._name, app.clock, in_hand.drop, endings)
@@ -133,13 +153,10 @@ class Worker(Generic[StateOut]):
                     shutdown.drains = running.drain, endings.drain
                     intake = Intake(source, running, desk, in_hand=in_hand, outage=outage, limit=self._limit)
                     _log.info("worker %s: takes from %s", self._name, ", ".join(queues))
-                    with shutdown.intake:
+                    with shutdown.interruptible():
                         await (intake.take_burst(app.broker, queues) if self._is_burst else intake.take_all())
                     await running.drain()
                     await endings.drain()
-        counts = tally.counts()
-        _log.info("worker %s: has ended: %s", self._name, counts)
-        return counts
 
 
 def _checked_queues(queues: Iterable[str] | None) -> list[str]:

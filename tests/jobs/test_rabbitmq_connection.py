@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from collections.abc import AsyncIterator
@@ -10,10 +11,14 @@ from typing import Any
 import aiormq
 import anyio
 import pytest
+from pamqp import frame
+from pamqp.commands import Connection
+from yarl import URL
 
+from jockey.jobs import App, Worker
 from jockey.jobs._broker import Died, Retried, Succeeded
-from jockey.jobs._errors import BrokerUnavailableError
-from jockey.jobs._message import Trouble
+from jockey.jobs._errors import BrokerUnavailableError, QueueNotDeclaredError
+from jockey.jobs._message import Message, Trouble
 from jockey.jobs.brokers import rabbitmq_client, rabbitmq_intake
 from jockey.jobs.brokers.rabbitmq_client import Channel, Parcel
 from jockey.jobs.brokers.rabbitmq_thread import Reply
@@ -144,6 +149,72 @@ async def test_worker_consumes_again_when_rabbitmq_is_back(rabbit: Rabbit) -> No
             ("too", 1),
         ]
         assert sorted(rabbit.lost) == ["held", "too"]
+
+
+async def test_worker_that_starts_before_rabbitmq_works_as_soon_as_it_is_there(rabbit: Rabbit) -> None:
+    with Proxy(rabbit.url) as proxy:
+        proxy.refuse()
+        app = App(rabbit.broker(proxy.url))
+        done = anyio.Event()
+
+        @app.task(queue=rabbit.queue)
+        async def work() -> None:
+            done.set()
+
+        with pytest.raises(BrokerUnavailableError, match="RabbitMQ cannot be reached"):
+            await app.open()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(Worker(app, handle_signals=()).run)
+            await anyio.sleep(0.2)
+            proxy.accept()
+            async with rabbit.open() as producer:
+                await persist_in_queue(producer, new(rabbit.queue, "work"))
+            await done.wait()
+            tasks.cancel_scope.cancel()
+
+
+async def persist_in_queue(producer: Any, message: Message) -> None:
+    """Publish as soon as somebody has declared the queue."""
+    while True:
+        try:
+            await producer.publish([message])
+        except QueueNotDeclaredError:
+            await anyio.sleep(0.05)
+        else:
+            return
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"password": "wrong"}, "ACCESS_REFUSED"),
+        ({"path": "/jockey-has-none"}, "it does not open the virtual host of '/jockey-has-none': see that it exists"),
+        ({"scheme": "amqps"}, "SSL"),
+    ],
+)
+async def test_worker_whose_url_is_wrong_is_told_at_once(rabbit: Rabbit, change: dict[str, str], reason: str) -> None:
+    url = URL(rabbit.url)
+    parts: Any = {part: getattr(url, part) for part in ("scheme", "user", "password", "host", "path")}
+    wrong = URL.build(port=url.port or 5672, **parts | change)
+
+    with pytest.raises(BrokerUnavailableError, match=reason) as caught:
+        await Worker(App(str(wrong)), ["default"], handle_signals=()).run()
+
+    assert not caught.value.is_away
+
+
+@on_asyncio
+async def test_server_that_begins_with_something_else_is_not_waited_for() -> None:
+    async def answer(_: Any, writer: Any) -> None:
+        writer.write(frame.marshal(Connection.Close(320, "not today", 0, 0), 0))
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        with pytest.raises(BrokerUnavailableError, match="Start") as caught:
+            await Worker(App(f"amqp://127.0.0.1:{port}/"), ["default"], handle_signals=()).run()
+    assert not caught.value.is_away
 
 
 async def test_settlement_waits_for_the_connection_that_publishes(rabbit: Rabbit) -> None:

@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, cast
 
 try:
     import aiormq
-    from aiormq.exceptions import AMQPError, ChannelInvalidStateError, ChannelNotFoundEntity, PublishError
+    from aiormq.exceptions import (
+        AMQPError,
+        AuthenticationError,
+        ChannelInvalidStateError,
+        ChannelNotFoundEntity,
+        ConnectionNotAllowed,
+        IncompatibleProtocolError,
+        InvalidFrameError,
+        ProbableAuthenticationError,
+        PublishError,
+    )
     from pamqp.commands import Basic
     from yarl import URL
 except ImportError as error:
@@ -61,6 +72,15 @@ class Arrival:
     name: str | None
 
 
+REFUSALS: Final = (
+    AuthenticationError,
+    ConnectionNotAllowed,
+    IncompatibleProtocolError,
+    ProbableAuthenticationError,
+)
+"""Errors of connections that somebody has answered; to wait does not help."""
+
+
 class Connection:
     """A connection to RabbitMQ, until it is closed by somebody."""
 
@@ -104,7 +124,19 @@ async def connect(url: str, *, heartbeat: int, name: str) -> Connection:
     address = address.update_query({"heartbeat": str(heartbeat), "name": name, **address.query})
     with translated():
         async with asyncio.timeout(CONNECT_TIMEOUT):
-            return Connection(await aiormq.connect(address))
+            return Connection(await _connect(address))
+
+
+async def _connect(address: URL) -> AbstractConnection:
+    try:
+        return await aiormq.connect(address)
+    except InvalidFrameError as error:
+        if "OpenOk" not in str(error):
+            raise
+        # What RabbitMQ answers to that step is not read.
+        raise AMQPError(
+            f"it does not open the virtual host of {address.path!r}: see that it exists, and that the user may use it"
+        ) from error
 
 
 class Channel:
@@ -252,13 +284,22 @@ def translated(queue: str | None = None) -> Generator[None]:
         raise not_declared(queue) from error
     except (AMQPError, ChannelInvalidStateError, OSError, RuntimeError) as error:
         reason = str(error) or repr(type(error))
-        raise BrokerUnavailableError(f"RabbitMQ cannot be reached, or refuses: {reason}") from error
+        message = f"RabbitMQ cannot be reached, or refuses: {reason}"
+        raise BrokerUnavailableError(message, is_away=_is_away(error)) from error
     except asyncio.CancelledError as error:
         # The library cancels what it owns when a connection ends; that is no wish of ours to stop.
         task = asyncio.current_task()
         if task is None or task.cancelling():
             raise
-        raise BrokerUnavailableError("the connection to RabbitMQ was closed") from error
+        raise BrokerUnavailableError("the connection to RabbitMQ was closed", is_away=True) from error
+
+
+def _is_away(error: Exception) -> bool:
+    """Tell whether nobody answers, or not any more; otherwise what answers refuses something."""
+    if isinstance(error.__cause__, ssl.SSLError):
+        # No TLS is spoken there, or with another certificate; unless the end came while it was being agreed on.
+        return isinstance(error.__cause__, ssl.SSLEOFError)
+    return isinstance(error, OSError | RuntimeError) and not isinstance(error, REFUSALS)
 
 
 def not_declared(queue: str) -> QueueNotDeclaredError:
