@@ -35,14 +35,14 @@ class Terminal:
     def wait_for(self, text: str, *, times: int = 1) -> None:
         """Read until the program has written *text*."""
         while self.output.count(text) < times:
-            assert self._read(), f"it ended without {text!r}: {self.output}"
+            assert self.read(), f"it ended without {text!r}: {self.output}"
 
     def type(self, keys: bytes) -> None:
         os.write(self._descriptor, keys)
 
     def wait(self) -> int:
         """Read until the program has ended, and return its exit code."""
-        while self._read():
+        while self.read():
             pass
         status = os.waitpid(self.pid, 0)[1]
         code = os.waitstatus_to_exitcode(status)
@@ -54,12 +54,13 @@ class Terminal:
         if self.exit_code is None:
             os.waitpid(self.pid, 0)
 
-    def _read(self) -> bool:
+    def read(self) -> bool:
+        """Read what has been written since; return whether there may be more."""
         try:
             data = os.read(self._descriptor, 4096)
         except OSError:  # how Linux tells that nobody has the other side open
             data = b""
-        self.output += data.decode().replace("\r\n", "\n")
+        self.output = (self.output + data.decode()).replace("\r\n", "\n")  # which may come in two pieces
         return bool(data)
 
 
