@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 import anyio
 
 from jockey.jobs._broker import Hearing, Succeeded
 from jockey.jobs._message import Message
 from jockey.jobs.brokers.sqlite import SqliteBroker
+
+LEASE = 3600.0
+"""Seconds: it does not end by itself when the process stands still for a while."""
+
+AT_ONCE = 7
+"""How many jobs are taken."""
 
 
 async def produce(broker: SqliteBroker) -> None:
@@ -23,12 +30,13 @@ async def produce(broker: SqliteBroker) -> None:
 
 async def work(broker: SqliteBroker) -> None:
     """Take and settle, for ever, and say what was taken, and what is settled."""
-    async with broker.consume(["default"], Hearing(print, print), worker="child", lease=1.0, max_crashes=99) as source:
+    terms: Any = {"worker": "child", "lease": LEASE, "max_crashes": 99}
+    async with broker.consume(["default"], Hearing(print, print), **terms) as source:
         while True:
-            deliveries = await source.take(7)
+            deliveries = await source.take(AT_ONCE)
             print("taken", *(delivery.id for delivery in deliveries), flush=True)
             for delivery in deliveries:
-                await source.settle(delivery, Succeeded(b"1"))
+                await source.settle_many([(delivery, Succeeded(b"1"))])
                 print("settled", delivery.id, flush=True)
 
 
@@ -39,4 +47,5 @@ async def main(what: str, path: str) -> None:
     await (produce if what == "produce" else work)(broker)
 
 
-anyio.run(main, *sys.argv[1:])
+if __name__ == "__main__":
+    anyio.run(main, *sys.argv[1:])
