@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import multiprocessing
+import signal
 import sys
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from typing import Any
@@ -31,7 +33,10 @@ def place(name: str) -> Any:
     return ExecuteIn(name)
 
 
-async def main(name: str, folder: str) -> None:
+async def main(name: str, folder: str, backend: str) -> None:
+    if backend == "asyncio":
+        # Else it sleeps on if Ctrl-C comes just before it goes to sleep; with any handler, all signals wake it.
+        asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, print)
     registry: Registry[str, str, str] = Registry()
     registry.add("hold", execute_in=place(name))(hold)
     async with Executor(registry, grace=0.1, on_error=lambda *_: None).run() as running:
@@ -40,7 +45,7 @@ async def main(name: str, folder: str) -> None:
 
 if __name__ == "__main__":
     try:
-        anyio.run(main, sys.argv[1], sys.argv[2], backend=sys.argv[3])
+        anyio.run(main, *sys.argv[1:], backend=sys.argv[3])
     except KeyboardInterrupt:
         print("interrupted", flush=True)
         raise
