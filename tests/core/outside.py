@@ -11,7 +11,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
+import anyio
 import anyio.to_thread
+
+from jockey._backends._outside import stack_of
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -36,6 +39,12 @@ class Blocker:
         """Return when it has been called so often since the last time."""
         for _ in range(times):
             await in_foreign_thread(self._started.acquire)
+
+    async def waiting(self) -> None:
+        """Return when the one thread that it runs in is not only there, but waits."""
+        await self.started()
+        while "self._go.acquire()" not in stack_of(self.threads[0]):
+            await anyio.sleep(0.001)
 
     def let_go(self, times: int = 1) -> None:
         """Let so many calls return, now or later."""

@@ -26,7 +26,7 @@ def test_a_loop_that_is_closed_while_a_job_runs_calls_no_callback_and_refuses_me
     left: list[RunningExecutor[Any, Any, Any]] = []
 
     async def main() -> None:
-        async with executor_of(echo).run() as running:
+        async with executor_of(echo, blocked_after=None).run() as running:
             left.append(running)
             running.schedule(message)
             await anyio.sleep_forever()

@@ -405,7 +405,7 @@ async def test_the_stack_of_a_stuck_thread_ends_where_it_waits(blocker: Blocker)
 
     async with threaded(blocker, on_error=errors).run() as running:
         job = running.schedule(Recorder("job"))
-        await blocker.started()
+        await blocker.waiting()
         job.cancel()
         await job.wait()
         blocker.let_go()
@@ -600,7 +600,7 @@ async def test_run_gives_up_after_grace_and_names_the_handler(blocker: Blocker, 
 
     async with threaded(blocker, grace=grace, on_error=errors).run() as running:
         job = running.schedule(message)
-        await blocker.started()
+        await blocker.waiting()
         await running.drain(0)
 
         assert message.completed == ["cancel"]

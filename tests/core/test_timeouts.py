@@ -244,8 +244,8 @@ async def test_a_job_that_is_being_cancelled_does_not_time_out_any_more() -> Non
 async def test_timeouts_work_on_a_real_clock() -> None:
     late, punctual = Recorder("job", 3600), Recorder("job", 0)
 
-    async with Executor(registry_of(sleep, job_timeout=0.05)).run() as running:
-        running.schedule(late)
+    async with Executor(registry_of(sleep, job_timeout=3600)).run() as running:
+        running.schedule(late, job_timeout=0.05)
         running.schedule(punctual)
 
     assert late.completed == ["failure"]
