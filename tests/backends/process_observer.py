@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import os
-from collections.abc import Callable
+import signal
+from collections import Counter
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +56,9 @@ class Fifo:
     async def line(self) -> bytes:
         while b"\n" not in self._received:
             await anyio.wait_readable(self._descriptor)
-            self._received += os.read(self._descriptor, 1024)
+            # It is readable when nobody holds the other end; then nothing is there if somebody has opened it since.
+            with contextlib.suppress(BlockingIOError):
+                self._received += os.read(self._descriptor, 1024)
         line, _, self._received = self._received.partition(b"\n")
         return line
 
@@ -61,7 +67,8 @@ class Fifo:
         data = b"x"
         while data:
             await anyio.wait_readable(self._descriptor)
-            data = os.read(self._descriptor, 1024)
+            with contextlib.suppress(BlockingIOError):
+                data = os.read(self._descriptor, 1024)
 
     def close(self) -> None:
         os.close(self._descriptor)
@@ -80,6 +87,25 @@ def shared_memory() -> list[str]:
     return [line for line in maps if "memfd:jockey" in line]
 
 
-def left_over() -> tuple[list[str], set[int], list[str]]:
-    """Return what must be as it was before when a pool has been closed."""
-    return descriptors(), children(), shared_memory()
+def stop(pid: int) -> None:
+    """Stop a worker, and return when it has stopped: until then it may still read what it is sent."""
+    os.kill(pid, signal.SIGSTOP)
+    os.waitid(os.P_PID, pid, os.WSTOPPED | os.WNOWAIT)
+
+
+@contextlib.contextmanager
+def nothing_left() -> Iterator[None]:
+    """
+    Fail if there is more after the block than before.
+
+    There may be less: what other tests have left behind goes at any time, when it is collected or ends by itself.
+    """
+    before = _traces()
+    yield
+    if _traces() - before:
+        gc.collect()  # what is closed when it is collected
+        assert _traces() - before == Counter()
+
+
+def _traces() -> Counter[object]:
+    return Counter([*descriptors(), *children(), *shared_memory()])

@@ -14,7 +14,7 @@ import pytest
 import jockey
 from jockey._backends.process import ProcessBackend
 from tests.backends import process_handlers as handlers
-from tests.backends.process_observer import Fifo, children, descriptors
+from tests.backends.process_observer import Fifo, children, nothing_left
 
 pytestmark = pytest.mark.anyio
 
@@ -33,15 +33,13 @@ def fifo(tmp_path: Path) -> Iterator[Fifo]:
 
 
 async def test_closed_pool_leaves_no_process_and_no_descriptor() -> None:
-    before = descriptors(), children()
-    pool = ProcessBackend(max_jobs_per_process=None)
-    async with anyio.create_task_group() as group:
-        for _ in range(3):
-            group.start_soon(pool.run, handlers.pid, None)
+    with nothing_left():
+        pool = ProcessBackend(max_jobs_per_process=None)
+        async with anyio.create_task_group() as group:
+            for _ in range(3):
+                group.start_soon(pool.run, handlers.pid, None)
 
-    await pool.aclose()
-
-    assert (descriptors(), children()) == before
+        await pool.aclose()
 
 
 async def test_pool_without_jobs_closes() -> None:

@@ -23,7 +23,7 @@ from jockey._backends.process import ProcessBackend
 from tests.backends import process_batches as batches
 from tests.backends import process_handlers as handlers
 from tests.backends.process_failures import OnlyHere
-from tests.backends.process_observer import Fifo, children, left_over, run_for_pid
+from tests.backends.process_observer import Fifo, children, nothing_left, run_for_pid
 
 pytestmark = pytest.mark.anyio
 
@@ -38,11 +38,10 @@ def anyio_backend(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 async def pool() -> AsyncIterator[ProcessBackend]:
-    before = left_over()
-    pool = ProcessBackend(max_jobs_per_process=None, kill_after=60)
-    yield pool
-    await pool.aclose()
-    assert left_over() == before
+    with nothing_left():
+        pool = ProcessBackend(max_jobs_per_process=None, kill_after=60)
+        yield pool
+        await pool.aclose()
 
 
 @pytest.fixture
@@ -123,9 +122,8 @@ async def test_batch_runs_in_one_process_as_one_job() -> None:
 
 
 async def test_no_items_need_no_process(pool: ProcessBackend) -> None:
-    before = children()  # loky and multiprocessing leave some of theirs
-    assert await pool.run_batch(handlers.pid, []) == []
-    assert children() == before
+    with nothing_left():
+        assert await pool.run_batch(handlers.pid, []) == []
 
 
 async def test_who_does_not_die_runs_twice_at_most(pool: ProcessBackend, tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ from tests.backends import process_buffers as buffers
 from tests.backends import process_failures as failures
 from tests.backends import process_handlers as handlers
 from tests.backends.process_buffers import Holder
-from tests.backends.process_observer import left_over, run_for_pid, shared_memory
+from tests.backends.process_observer import nothing_left, run_for_pid, shared_memory, stop
 
 pytestmark = pytest.mark.anyio
 
@@ -42,11 +42,10 @@ def anyio_backend(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 async def pool() -> AsyncIterator[ProcessBackend]:
-    before = left_over()
-    pool = ProcessBackend(max_jobs_per_process=None, kill_after=60)
-    yield pool
-    await pool.aclose()
-    assert left_over() == before
+    with nothing_left():
+        pool = ProcessBackend(max_jobs_per_process=None, kill_after=60)
+        yield pool
+        await pool.aclose()
 
 
 def numbers(size: int) -> np.ndarray[Any, Any]:
@@ -230,7 +229,7 @@ class TestDeath:
 
     async def test_before_the_job_is_read_fails_nothing(self, pool: ProcessBackend) -> None:
         pid = await run_for_pid(pool, handlers.pid, None)
-        os.kill(pid, signal.SIGSTOP)
+        stop(pid)
         results: list[object] = []
 
         async def run() -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from jockey._backends.process import ProcessBackend
 from tests.backends import process_handlers as handlers
-from tests.backends.process_observer import Fifo, children, descriptors, run_for_pid
+from tests.backends.process_observer import Fifo, children, nothing_left, run_for_pid, stop
 
 pytestmark = pytest.mark.anyio
 
@@ -26,11 +26,10 @@ asyncio_only = pytest.mark.parametrize("anyio_backend", ["asyncio"])
 
 @pytest.fixture
 async def pool() -> AsyncIterator[ProcessBackend]:
-    before = descriptors(), children()
-    pool = ProcessBackend(max_jobs_per_process=None, kill_after=60)
-    yield pool
-    await pool.aclose()
-    assert (descriptors(), children()) == before
+    with nothing_left():
+        pool = ProcessBackend(max_jobs_per_process=None, kill_after=60)
+        yield pool
+        await pool.aclose()
 
 
 @pytest.fixture
@@ -63,7 +62,7 @@ async def test_worker_that_ignores_sigterm_is_killed(fifo: Fifo) -> None:
 
 async def test_cancellation_while_a_big_payload_is_sent(pool: ProcessBackend) -> None:
     pid = await run_for_pid(pool, handlers.pid, None)
-    os.kill(pid, signal.SIGSTOP)
+    stop(pid)
 
     async with anyio.create_task_group() as group:
         group.start_soon(pool.run, handlers.echo, HALF)

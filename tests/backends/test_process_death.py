@@ -17,7 +17,7 @@ import jockey
 from jockey._backends import _child
 from jockey._backends.process import ProcessBackend
 from tests.backends import process_handlers as handlers
-from tests.backends.process_observer import Fifo, children, descriptors, run_for_pid
+from tests.backends.process_observer import Fifo, children, nothing_left, run_for_pid, stop
 
 pytestmark = pytest.mark.anyio
 # Pickled at once, in the event loop, and yet more than fits into the buffer of a socket that nobody reads from.
@@ -26,11 +26,10 @@ HALF = bytes(250_000)
 
 @pytest.fixture
 async def pool() -> AsyncIterator[ProcessBackend]:
-    before = descriptors(), children()
-    pool = ProcessBackend(max_jobs_per_process=None, kill_after=60)
-    yield pool
-    await pool.aclose()
-    assert (descriptors(), children()) == before
+    with nothing_left():
+        pool = ProcessBackend(max_jobs_per_process=None, kill_after=60)
+        yield pool
+        await pool.aclose()
 
 
 @pytest.fixture
@@ -106,28 +105,26 @@ class TestIdleWorker:
 
         assert await pool.run(handlers.pid, None) != pid
 
-    @pytest.mark.parametrize("signals", [[signal.SIGKILL], [signal.SIGSTOP, signal.SIGKILL]])
-    async def test_that_dies_before_it_reads_the_job_is_replaced(
-        self, pool: ProcessBackend, signals: list[signal.Signals]
-    ) -> None:
+    @pytest.mark.parametrize("is_sent", [False, True])
+    async def test_that_dies_before_it_reads_the_job_is_replaced(self, pool: ProcessBackend, is_sent: bool) -> None:  # noqa: FBT001
         pid = await run_for_pid(pool, handlers.pid, None)
         pids = []
 
         async def run() -> None:
             pids.append(await pool.run(handlers.pid, None))
 
-        os.kill(pid, signals[0])
+        stop(pid)
         async with anyio.create_task_group() as group:
             group.start_soon(run)
-            if signals[1:]:
+            if is_sent:
                 await anyio.wait_all_tasks_blocked()
-                os.kill(pid, signals[1])
+            os.kill(pid, signal.SIGKILL)
 
         assert pids != [pid]
 
     async def test_that_dies_with_half_of_a_job_fails_it(self, pool: ProcessBackend) -> None:
         pid = await run_for_pid(pool, handlers.pid, None)
-        os.kill(pid, signal.SIGSTOP)
+        stop(pid)
 
         async with anyio.create_task_group() as group:
             group.start_soon(fails_with_its_worker, pool, HALF)

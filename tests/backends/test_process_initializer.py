@@ -17,7 +17,7 @@ from jockey.testing import Recorder
 from tests.backends import process_batches as batches
 from tests.backends import process_handlers as handlers
 from tests.backends.process_failures import OnlyHere
-from tests.backends.process_observer import left_over
+from tests.backends.process_observer import nothing_left
 
 pytestmark = pytest.mark.anyio
 
@@ -33,17 +33,16 @@ PoolWith = Callable[..., ProcessBackend]
 
 @pytest.fixture
 async def pool_with() -> AsyncIterator[PoolWith]:
-    before = left_over()
     pools: list[ProcessBackend] = []
 
     def pool_with(initializer: Callable[..., object], *initargs: object) -> ProcessBackend:
         pools.append(ProcessBackend(max_jobs_per_process=None, initializer=initializer, initargs=initargs))
         return pools[-1]
 
-    yield pool_with
-    for pool in pools:
-        await pool.aclose()
-    assert left_over() == before
+    with nothing_left():
+        yield pool_with
+        for pool in pools:
+            await pool.aclose()
 
 
 async def test_runs_once_in_each_worker(pool_with: PoolWith) -> None:

@@ -14,7 +14,7 @@ import pytest
 import jockey
 from jockey._backends.process import ProcessBackend
 from tests.backends import process_handlers as handlers
-from tests.backends.process_observer import Fifo, left_over
+from tests.backends.process_observer import Fifo, nothing_left
 from tests.core.conftest import clock as clock  # noqa: PLC0414 - a fixture
 from tests.core.story import Clock
 
@@ -92,13 +92,13 @@ async def test_a_job_that_is_cancelled_while_its_worker_starts_is_cancelled(
 
 
 async def test_a_worker_that_does_not_start_is_given_up(fifo: Fifo, word: str) -> None:
-    before = left_over()
     pool = ProcessBackend(
         max_jobs_per_process=None, initializer=handlers.hold_until_told, initargs=(fifo.path, word), start_within=0.3
     )
 
-    with pytest.raises(jockey.WorkerDiedError, match=r"did not start within 0\.3 seconds and was killed; look at what"):
-        await pool.run(handlers.echo, 1)
-    await pool.aclose()
-
-    assert left_over() == before
+    with nothing_left():
+        with pytest.raises(
+            jockey.WorkerDiedError, match=r"did not start within 0\.3 seconds and was killed; look at what"
+        ):
+            await pool.run(handlers.echo, 1)
+        await pool.aclose()
