@@ -20,7 +20,7 @@ from jockey.jobs._options import DEFAULT_QUEUE, Defaults, JobOptions, job_settin
 from jockey.jobs._plain import UnfitError, shown, to_plain
 from jockey.jobs._queues import DeadLetters, Queues
 from jockey.jobs._router import Router
-from jockey.jobs._signature import Part, PartialGroup, PartialSignature, callback_steps, ends_of, steps_of
+from jockey.jobs._signature import Part, callback_steps, ends_of, lacking, steps_of
 from jockey.jobs._workflow import check_length, message_of, place_id
 
 if TYPE_CHECKING:
@@ -94,6 +94,11 @@ class App(Router[State]):
         if not self._users:
             raise AppClosedError(f"{self} is not open; use `async with app:`")
         return self._broker
+
+    @property
+    def file(self) -> str | None:
+        """The path of the file that opening the app makes if it is not there; None if it needs none."""
+        return getattr(self._broker, "path", None)
 
     @property
     def store(self) -> Store | None:
@@ -257,13 +262,13 @@ class App(Router[State]):
     def _check(self, steps: Sequence[Step]) -> None:
         features = self.broker.features
         for step in steps:
-            check_features(step, features, has_store=self._has_store)
+            check_features(step, features, self.tasks, has_store=self._has_store)
             check_length((step,))
 
     def _begun(self, flow: Flow) -> tuple[str, list[Message]]:
         """Return what the ids in a workflow are derived from, and the messages that begin it."""
-        if isinstance(flow, PartialSignature | PartialGroup):
-            raise ArgumentsError(f"{flow!r} lacks its first argument: it can only follow another signature")
+        if flow.takes:
+            raise lacking(flow)
         steps = steps_of(flow.elements)
         self._check(steps)
         now = self.clock()

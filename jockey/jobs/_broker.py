@@ -330,7 +330,12 @@ class Broker(Protocol):
         ...
 
     async def dead(self, queue: str | None = None, *, count: int = 100) -> Sequence[Record]:
-        """Return dead letters, the newest first."""
+        """
+        Return dead letters, the newest first.
+
+        Raises:
+            QueueNotDeclaredError: As in `info`.
+        """
         ...
 
     async def replay(self, ids: Sequence[str]) -> int:

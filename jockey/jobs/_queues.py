@@ -89,7 +89,12 @@ class DeadLetters:
         self._app = app
 
     async def list(self, queue: str | None = None, *, count: int = 100) -> Sequence[Record]:
-        """Return at most *count* of them, the newest first; of one queue, or of all."""
+        """
+        Return at most *count* of them, the newest first; of one queue, or of all.
+
+        Raises:
+            QueueNotDeclaredError: There is no such queue: it was not declared, and nothing is in it.
+        """
         return await self._app.broker.dead(queue, count=count)
 
     async def replay(self, *ids: str) -> int:

@@ -153,6 +153,12 @@ class PartialSignature(Flow, Generic[First, Result]):
     # It takes one, and gives it to nobody: for type checkers.
     _takes: Callable[[First], object]
 
+    if not TYPE_CHECKING:  # they know that there is nothing to enqueue
+
+        async def enqueue(self) -> None:
+            """Raise `ArgumentsError`: what is lacking is named."""
+            raise lacking(self)
+
 
 class Group(Flow, Generic[Result]):
     """
@@ -199,6 +205,12 @@ class PartialGroup(Flow, Generic[First, Result]):
         return self._followed_by(other) if isinstance(other, Flow) else NotImplemented
 
     _takes: Callable[[First], object]
+
+    if not TYPE_CHECKING:  # as above
+
+        async def enqueue(self) -> None:
+            """Raise `ArgumentsError`: what is lacking is named."""
+            raise lacking(self)
 
 
 @overload  # the second one is for what is none of these
@@ -290,6 +302,16 @@ if TYPE_CHECKING:
         | PartialGroup[Any, object]
     )
     Callbacks: TypeAlias = Callback | Sequence[Callback]
+
+
+def lacking(flow: Flow) -> ArgumentsError:
+    """Return the error for a workflow that cannot begin."""
+    task = next(part.task for part in _first(flow.elements) if part.step.takes)
+    name = next(iter(task.declaration.arguments.signature.parameters))
+    return ArgumentsError(
+        f"{flow!r} lacks its first argument, {name!r} of task {task.name!r}: "
+        "give it, or let it follow another signature, whose result it takes"
+    )
 
 
 def callback_steps(callbacks: Callbacks) -> tuple[Step, ...]:

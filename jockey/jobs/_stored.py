@@ -56,6 +56,11 @@ class Stored:
     def features(self) -> Features:
         return replace(self._broker.features, uniqueness=True, cancellation=True)
 
+    @property
+    def path(self) -> str | None:
+        """Of the file with the records, if they are in one."""
+        return getattr(self._ledger, "path", None)
+
     async def open(self) -> None:
         await self._ledger.open()
         try:

@@ -250,8 +250,35 @@ async def test_a_duplicate_is_the_job_that_is_there() -> None:
 
 async def test_a_signature_that_lacks_something_cannot_begin() -> None:
     async with app_with() as app:
-        with pytest.raises(ArgumentsError, match="<PartialSignature send> lacks its first argument"):
+        words = "lacks its first argument, 'to' of task 'send': give it, or let it follow another signature"
+        with pytest.raises(ArgumentsError, match=f"<PartialSignature send> {words}"):
             await app.enqueue_flows([send.s()])
+        with pytest.raises(ArgumentsError, match=f"<PartialSignature send> {words}"):
+            await send.s().enqueue()  # type: ignore[attr-defined]
+        with pytest.raises(ArgumentsError, match=rf"<PartialGroup group\(send, send\)> {words}"):
+            await group(send.s("a"), send.s()).enqueue()  # type: ignore[attr-defined]
+
+
+async def test_what_becomes_unique_later_is_refused_before_anything_is_queued() -> None:
+    async with app_with(Broker(uniqueness=False)) as app:
+
+        @app.task(unique=True)
+        async def once(length: int) -> None: ...
+
+        @app.task(on_success="ping", on_failure=once)
+        async def ping(text: str) -> int:
+            return len(text)
+
+        refused = pytest.raises(UnsupportedError, match="a job of 'once' was refused: its broker cannot find dupl")
+        for flow in (send.s("a") >> once.s(), ping.s("a")):
+            with refused:
+                await flow.enqueue()
+        for callback in ("once", once):
+            with refused:
+                await send.options(on_success=callback).enqueue("a")
+        await (send.s("a") >> once.options(unique=None).s()).enqueue()
+
+        assert await app.queues.size("mail") == 1
 
 
 @pytest.mark.parametrize(

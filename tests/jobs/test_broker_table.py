@@ -37,7 +37,7 @@ def broker_of(app: App) -> Broker:
 
 def is_refused(app: App, step: Step) -> bool:
     try:
-        check_features(step, broker_of(app).features, has_store=app._has_store)
+        check_features(step, broker_of(app).features, {}, has_store=app._has_store)
     except Exception:
         return True
     return False

@@ -115,6 +115,41 @@ def test_an_app_is_found_from_the_current_directory() -> None:
     assert state("1") is State.SUCCEEDED
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["status"],
+        ["status", "--app", "shop:app"],
+        ["jobs"],
+        ["job", "1"],
+        ["cancel", "1"],
+        ["dead", "list"],
+        ["dead", "drop", "--all", "--yes"],
+        ["purge", "mail", "--yes"],
+        ["enqueue", URL, "send"],
+    ],
+)
+def test_to_look_makes_no_file(arguments: list[str], folder: Path) -> None:
+    result = run(*arguments)
+
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "Error: there is no file 'jobs.db'; is the path right? It is made when a worker starts" in result.stderr
+    assert not (folder / "jobs.db").exists()
+
+
+def test_an_app_knows_the_file_that_it_makes() -> None:
+    assert App("memory://").file is None
+    assert App(URL).file == "jobs.db"
+    assert App("amqp://localhost/").file is None
+    assert App("amqp://localhost/", results=URL).file == "jobs.db"
+
+
+def test_the_first_job_makes_the_file(folder: Path) -> None:
+    output("enqueue", "shop:app", "send", "--args", '["a@b.c"]')
+
+    assert (folder / "jobs.db").exists()
+
+
 def test_the_app_is_named_by_an_option_or_by_a_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     enqueue("1")
 
@@ -174,11 +209,13 @@ def test_a_broker_that_there_is_not_is_wrong_usage() -> None:
     assert "the URL of a broker must begin with memory:" in result.stderr
 
 
-def test_a_broker_that_is_away_is_told_without_a_traceback() -> None:
-    result = run("status", "--app", "sqlite:///nowhere/jobs.db")
+def test_a_broker_that_is_away_is_told_without_a_traceback(folder: Path) -> None:
+    (folder / "novel.db").write_text("Call me Ishmael. " * 1000)
+
+    result = run("status", "--app", "sqlite:///novel.db")
 
     assert result.exit_code == 1
-    assert result.stderr.startswith("Error: the directory 'nowhere' for the jobs does not exist")
+    assert result.stderr.startswith("Error: the jobs in 'novel.db' cannot be used: it is not a database")
 
 
 def test_jobs_in_the_memory_of_another_process_cannot_be_seen() -> None:
@@ -254,6 +291,7 @@ def test_what_does_not_fit_the_task_is_wrong_usage(arguments: list[str], story: 
 
 
 def test_a_queue_that_is_not_there_is_a_failure() -> None:
+    enqueue()
     result = run("enqueue", URL, "send", "--queue", "nothing")
 
     assert result.exit_code == 1
@@ -381,8 +419,18 @@ def test_jobs_are_listed_by_state_and_queue() -> None:
     enqueue("2")
 
     assert [job["id"] for job in printed_json("jobs", "--state", "succeeded")] == ["1"]
-    assert printed_json("jobs", "--queue", "images") == []
+    assert [job["id"] for job in printed_json("jobs", "--queue", "mail")] == ["2", "1"]
     assert run("jobs", "--state", "asleep").exit_code == 2
+
+
+def test_jobs_of_a_queue_that_is_not_there_are_a_failure() -> None:
+    enqueue()
+
+    assert printed_json("jobs", "--queue", "mail") == []
+    result = run("jobs", "--queue", "mial")
+
+    assert result.exit_code == 1
+    assert "there is no queue 'mial' (declared: 'mail')" in result.stderr
 
 
 def test_a_job_is_shown_with_its_result() -> None:

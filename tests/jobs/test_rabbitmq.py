@@ -98,13 +98,14 @@ async def test_undeclared_queue_is_an_error_and_nothing_is_published(rabbit: Rab
         await broker.publish([new("nowhere"), new("nowhere")])
     with pytest.raises(QueueNotDeclaredError, match="there is no queue 'nowhere"):
         await broker.publish([new(rabbit.queue), new("nowhere")])
-    with pytest.raises(QueueNotDeclaredError, match="there is no queue 'nowhere"):
+    with pytest.raises(QueueNotDeclaredError, match="there is no queue 'nowhere'"):
         await broker.publish([new("nowhere", not_before=time.time() + 60)])
-    with pytest.raises(QueueNotDeclaredError, match="there is no queue 'nowhere"):
+    with pytest.raises(QueueNotDeclaredError, match="there is no queue 'nowhere'"):
         async with rabbit.consume(broker, "nowhere"):
             pass
-    with pytest.raises(QueueNotDeclaredError, match="there is no queue 'nowhere"):
-        await broker.info("nowhere")
+    for look in (broker.info, broker.dead):
+        with pytest.raises(QueueNotDeclaredError, match=rf"there is no queue 'nowhere' \(declared: '{rabbit.queue}'\)"):
+            await look("nowhere")
 
     assert await ready(broker, rabbit.queue) == 0
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio
@@ -21,8 +22,19 @@ if TYPE_CHECKING:
 Answer = TypeVar("Answer")
 
 
-def ask(app: App[Any], question: Callable[[App[Any]], Awaitable[Answer]]) -> Answer:
-    """Open the app in an event loop of its own, ask it, and return the answer; or end the command with the error."""
+def ask(app: App[Any], question: Callable[[App[Any]], Awaitable[Answer]], *, may_make_file: bool = False) -> Answer:
+    """
+    Open the app in an event loop of its own, ask it, and return the answer; or end the command with the error.
+
+    Args:
+        app: Is opened.
+        question: Is asked.
+        may_make_file: Whether a file for the jobs is made if there is none; to look is no reason for that.
+    """
+    if app.file is not None and not may_make_file and not Path(app.file).exists():
+        raise click.ClickException(
+            f"there is no file {app.file!r}; is the path right? It is made when a worker starts, or a job is enqueued"
+        )
 
     async def asked() -> Answer:
         async with app:

@@ -72,7 +72,8 @@ def enqueue(
         options["id"] = id_
     if app.tasks and name not in app.tasks:
         click.echo(f"Warning: there is no task {name!r} in {app}{_likely(name, app)}", err=True)
-    job = ask(app, lambda app: app.enqueue(name, args, kwargs, **options))
+    # With a URL alone no queue would be in a new file.
+    job = ask(app, lambda app: app.enqueue(name, args, kwargs, **options), may_make_file=bool(app.tasks))
     if as_json:
         show_json({"id": job.id, "is_new": job.is_new})
     else:

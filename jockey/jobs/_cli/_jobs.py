@@ -32,6 +32,8 @@ def jobs(*, app: App[Any], state: str | None, queue: str | None, count: int, as_
             found.append(record)
             if len(found) == count:
                 break
+        if queue is not None and not found:
+            await app.queues.info(queue)  # it may not be there
         return found
 
     show_records(ask(app, newest), as_json=as_json)

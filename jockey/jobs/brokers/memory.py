@@ -110,6 +110,8 @@ class MemoryBroker:
 
     async def dead(self, queue: str | None = None, *, count: int = 100) -> Sequence[Record]:
         await checkpoint()
+        if queue is not None:
+            self._jobs.info_of(queue)
         return self._jobs.dead(queue, count)
 
     async def replay(self, ids: Sequence[str]) -> int:

@@ -23,6 +23,7 @@ import anyio
 from jockey.jobs._broker import Features, Published, QueueInfo
 from jockey.jobs._errors import BrokerUnavailableError, QueueNotDeclaredError, UnsupportedError
 from jockey.jobs._together import together
+from jockey.jobs.brokers._embedded import undeclared
 from jockey.jobs.brokers.rabbitmq_client import Arrival, Connection, connect
 from jockey.jobs.brokers.rabbitmq_intake import Intake
 from jockey.jobs.brokers.rabbitmq_messages import (
@@ -150,7 +151,10 @@ class RabbitBroker:
         All queues are those that this broker has declared, consumed or published to.
         """
         if queue is not None:
-            return [await self._control(lambda channel: _info(channel, queue))]
+            try:
+                return [await self._control(lambda channel: _info(channel, queue))]
+            except QueueNotDeclaredError:
+                raise undeclared(queue, self._queues.keys() - {queue}) from None
         found: list[QueueInfo] = []
         for name in list(self._queues):
             try:

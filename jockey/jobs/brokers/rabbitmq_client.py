@@ -27,6 +27,7 @@ except ImportError as error:
     raise ImportError(f"amqp:// needs more than jockey itself: pip install 'jockey[rabbitmq]' ({error})") from error
 
 from jockey.jobs._errors import BrokerUnavailableError, QueueNotDeclaredError
+from jockey.jobs.brokers.rabbitmq_topology import queue_at
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Mapping, Sequence
@@ -277,11 +278,11 @@ def translated(queue: str | None = None) -> Generator[None]:
         yield
     except PublishError as error:
         place = error.frame.routing_key if isinstance(error.frame, Basic.Return) else ""
-        raise not_declared(place or "") from error
+        raise not_declared(queue_at(place or "")) from error
     except ChannelNotFoundEntity as error:
         if queue is None:
             raise BrokerUnavailableError(f"RabbitMQ misses something: {error}") from error
-        raise not_declared(queue) from error
+        raise not_declared(queue_at(queue)) from error
     except (AMQPError, ChannelInvalidStateError, OSError, RuntimeError) as error:
         reason = str(error) or repr(type(error))
         message = f"RabbitMQ cannot be reached, or refuses: {reason}"

@@ -68,6 +68,13 @@ def place_of(queue: str, priority: int) -> str:
     return queue + PRIORITIES[min(max(priority, 0), 2)]
 
 
+def queue_at(place: str) -> str:
+    """Return the name of the queue to which *place*, one of RabbitMQ's, belongs."""
+    for suffix in SUFFIXES:
+        place = place.removesuffix(suffix)
+    return place
+
+
 def work_arguments(queue: str) -> dict[str, Any]:  # AMQP's tables hold nearly anything
     """Return those of the queues in which jobs of *queue* wait: whatever RabbitMQ gives up goes to its dead letters."""
     return {

@@ -198,6 +198,8 @@ class SqliteBroker:
 
     async def dead(self, queue: str | None = None, *, count: int = 100) -> Sequence[Record]:
         rows = await self.look(lambda tables: queries.dead(tables.connection, queue, count))
+        if not rows and queue is not None:
+            await self.info(queue)  # it may not be there
         return [record_of(row) for row in rows]
 
     async def replay(self, ids: Sequence[str]) -> int:

@@ -50,12 +50,15 @@ async def test_workers_are_seen_busy_or_idle(bench: Bench) -> None:
 
 
 async def test_queue_that_is_not_there_is_an_error_to_whoever_asks_for_it(bench: Bench) -> None:
-    with pytest.raises(QueueNotDeclaredError, match="there is no queue '.*nowhere"):
+    with pytest.raises(QueueNotDeclaredError, match="there is no queue '.*nowhere'"):
         await bench.broker.info("nowhere")
-    with pytest.raises(QueueNotDeclaredError, match="there is no queue '.*nowhere"):
+    with pytest.raises(QueueNotDeclaredError, match="there is no queue '.*nowhere'"):
         await bench.broker.peek("nowhere", 10)
-    with pytest.raises(QueueNotDeclaredError, match="there is no queue '.*nowhere"):
+    with pytest.raises(QueueNotDeclaredError, match="there is no queue '.*nowhere'"):
         await bench.broker.purge("nowhere")
+    with pytest.raises(QueueNotDeclaredError, match=r"there is no queue 'nowhere' \(declared: 'default'\)"):
+        await bench.broker.dead("nowhere")
+    assert await bench.broker.dead("default") == []
     await bench.broker.delete("nowhere")
 
     assert await bench.broker.info("default") == [QueueInfo("default")]
