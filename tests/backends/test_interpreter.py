@@ -279,6 +279,8 @@ class TestInterpreter:
         registry.add("double", execute_in=ExecuteIn.INTERPRETER)(future_handlers.double)
 
         async with Executor(registry, max_jobs=1, on_error=lambda error, _: told.append(error)).run() as running:
+            # A thread has a stack to tell as long as there is no interpreter yet.
+            await running.submit("double", 1).result()
             outcome = await running.submit("hold", str(gate.folder)).wait()
             await until(lambda: gate.started)
             following = running.submit("double", 1)

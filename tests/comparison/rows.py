@@ -164,7 +164,7 @@ def shows_progress(library: Library, _: Path) -> bool:
 
     threading.Thread(target=read, daemon=True).start()
     list(library.showing(work.take_a_moment, list(range(20))))
-    return seen.wait(5)
+    return seen.wait(work.PATIENCE)
 
 
 def can_be_awaited(library: Library, folder: Path) -> bool:

@@ -19,8 +19,13 @@ def output(*arguments: str | Path, folder: Path = ROOT, environment: Mapping[str
     """Return the lines that Python prints when it is given these *arguments*; complaints of any kind are failures."""
     with start(*arguments, folder=folder, environment=environment) as program:
         printed, complaints = program.communicate()
-    assert (program.returncode, complaints) == (0, "")
+    assert (program.returncode, but_for_slowness(complaints)) == (0, "")
     return printed.splitlines()
+
+
+def but_for_slowness(complaints: str) -> str:
+    """Leave out what tells about the machine: on a busy one any step of a handler may take long."""
+    return "".join(line for line in complaints.splitlines(keepends=True) if "kept the event loop busy" not in line)
 
 
 def start(

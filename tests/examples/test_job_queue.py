@@ -7,7 +7,7 @@ import signal
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from tests.examples.program import EXAMPLES, output, start
+from tests.examples.program import EXAMPLES, but_for_slowness, output, start
 
 if TYPE_CHECKING:
     import subprocess
@@ -52,7 +52,7 @@ def test_an_order_is_done_once_and_tried_again(tmp_path: Path) -> None:
     assert first == ["order 7 is new", "ada pays 330"]
     assert again == ["order 7 is known", "ada pays 330"]
     assert unknown == ["order 8 is new", "no bill: not in the shop: horse"]
-    assert (process.returncode, complaints) == (0, "")
+    assert (process.returncode, but_for_slowness(complaints)) == (0, "")
     assert any(re.match(r"send_bill\[.*\] failed and will be tried again: ConnectionError", line) for line in log)
     assert rest.splitlines()[-1] == "3 succeeded, 1 were tried again, 1 are dead"
 

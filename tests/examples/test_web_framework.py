@@ -386,7 +386,7 @@ async def test_requests_that_come_in_one_packet_are_answered_in_order() -> None:
     # The server starts the second request inside the callback of the first one, to whose job it must not belong.
     async with serving(routes, max_jobs=1) as site, await anyio.connect_tcp("127.0.0.1", site.port) as connection:
         await connection.send("".join(requests).encode())
-        while b"DELETE" not in received:
+        while b'"DELETE"' not in received:
             received += await connection.receive()
 
     assert re.findall(rb'"([A-Z]+)"', received) == [b"GET", b"PUT", b"DELETE"]
