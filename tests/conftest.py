@@ -37,9 +37,10 @@ IN_CI = bool(os.environ.get("CI"))
 
 # Examples are not timed: a slow machine is no bug. In CI the same ones are tried each time, so that a red run can be
 # repeated; `--hypothesis-profile=thorough` is for a night.
-hypothesis.settings.register_profile("default", deadline=None)
-hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
-hypothesis.settings.register_profile("thorough", deadline=None, max_examples=5_000)
+UNTIMED: Any = {"deadline": None, "suppress_health_check": [hypothesis.HealthCheck.too_slow]}
+hypothesis.settings.register_profile("default", **UNTIMED)
+hypothesis.settings.register_profile("ci", **UNTIMED, derandomize=True, print_blob=True)
+hypothesis.settings.register_profile("thorough", **UNTIMED, max_examples=5_000)
 hypothesis.settings.load_profile("ci" if IN_CI else "default")
 
 
@@ -92,7 +93,7 @@ def _no_thread_is_left_behind() -> Iterator[None]:
     yield
     for thread in set(threading.enumerate()) - before:
         if not is_kept_for_reuse(thread):
-            thread.join(timeout=10)
+            thread.join(timeout=45)  # less than the test may take, so that it is told which one it is
             assert not thread.is_alive(), f"{thread} still runs after the test"
 
 

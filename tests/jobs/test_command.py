@@ -121,7 +121,7 @@ def is_running(pid: int) -> bool:
     # Killed, it may be a zombie for as long as nobody has fetched it.
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):  # the latter if it is gone between opening and reading
         return False
 
 
