@@ -18,6 +18,7 @@ import anyio
 import pytest
 
 from jockey.jobs._broker import Delivery
+from jockey.jobs._state import State
 from jockey.jobs._stored import Stored
 from jockey.jobs.brokers.memory import MemoryBroker
 from jockey.jobs.brokers.rabbitmq import RabbitBroker
@@ -83,11 +84,15 @@ class RabbitCarrier:
         while len(taken) < count:
             with anyio.move_on_after(0.1) as scope:
                 taken += await source.take(count - len(taken))
-            if scope.cancelled_caught and await self.is_empty():
+            if scope.cancelled_caught and await self.is_empty(source.inner.intake._queues):
                 break
         return taken
 
-    async def is_empty(self) -> bool:
+    async def is_empty(self, queues: Sequence[str]) -> bool:
+        # What is on its way to the worker is not ready any more for RabbitMQ, but still queued for the store.
+        for queue in queues:
+            if [record.id async for record in self.stored.records(queue=queue, state=State.QUEUED)]:
+                return False
         return all(info.ready == 0 for info in await self.stored.info())
 
 
