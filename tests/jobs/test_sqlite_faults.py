@@ -18,7 +18,7 @@ from jockey.jobs.brokers import _sqlite_queries, _sqlite_tables, _sqlite_writer,
 from jockey.jobs.brokers._embedded import Terms
 from jockey.jobs.brokers._sqlite_tickets import Holder, Take
 from jockey.jobs.brokers.sqlite import SqliteBroker
-from tests.jobs.conformance.carriers import LEASE, Heard, new, read
+from tests.jobs.conformance.carriers import LEASE, Heard, new, read, settle
 from tests.jobs.sqlite_files import Clock, Held, locked, opened, raw, traced, working
 
 pytestmark = pytest.mark.anyio
@@ -50,7 +50,7 @@ async def test_full_disk_loses_nothing_and_work_goes_on_when_there_is_space(path
         ) as caught:
             await broker.publish([new(args=("x" * 100_000,))])
         [delivery, *_] = await source.poll(3)
-        assert await source.settle(delivery, Succeeded(b"1"))
+        assert await settle(source, delivery, Succeeded(b"1"))
         await limit_pages(broker, 1_000)
         await broker.publish([new(args=("x" * 100_000,))])
 
@@ -79,7 +79,7 @@ async def test_what_fails_alone_does_not_take_the_others_with_it(path: Path) -> 
             tasks.start_soon(keep, "big", broker.publish([new(args=("x" * 100_000,))]))
             tasks.start_soon(keep, "small", broker.publish([small := new()]))
             tasks.start_soon(keep, "undeclared", broker.publish([new(queue="other")]))
-            tasks.start_soon(keep, "settled", source.settle(delivery, Succeeded(b"1")))
+            tasks.start_soon(keep, "settled", settle(source, delivery, Succeeded(b"1")))
             tasks.start_soon(keep, "taken", source.take(1))
             await anyio.wait_all_tasks_blocked()
             hold.may_go.set()
@@ -120,12 +120,12 @@ async def test_settling_is_tried_again_until_the_file_can_be_written(
         [delivery] = await source.poll(1)
         settled: list[bool] = []
 
-        async def settle() -> None:
-            settled.append(await source.settle(delivery, Succeeded(b"1")))
+        async def settle_it() -> None:
+            settled.append(await settle(source, delivery, Succeeded(b"1")))
 
         async with anyio.create_task_group() as tasks:
             with locked(path):
-                tasks.start_soon(settle)
+                tasks.start_soon(settle_it)
                 with pytest.raises(BrokerUnavailableError):
                     await broker.publish([new()])
                 with pytest.raises(BrokerUnavailableError):
@@ -144,7 +144,7 @@ async def test_settling_is_given_up_after_a_lease_and_the_job_comes_again(
         await broker.publish([new()])
         [delivery] = await source.poll(1)
         with locked(path), pytest.raises(BrokerUnavailableError, match="locked"):
-            await source.settle(delivery, Succeeded(b"1"))
+            await settle(source, delivery, Succeeded(b"1"))
         clock.ahead += 1
 
         [again] = await source.take(1)
@@ -224,14 +224,14 @@ async def test_lost_lease_is_heard_of(path: Path) -> None:
         await broker.info()
 
         assert heard.lost == [lost.id]
-        assert [await source.settle(delivery, Succeeded(b"1")) for delivery in deliveries] == [False, True]
+        assert [await settle(source, delivery, Succeeded(b"1")) for delivery in deliveries] == [False, True]
 
         await broker.publish([stolen, taken_back])
         deliveries = await source.poll(2)
         with raw(path) as connection:
             connection.execute("UPDATE jockey_jobs SET token = 1")
         ends = [Succeeded(b"1"), Released()]
-        assert [await source.settle(*both) for both in zip(deliveries, ends, strict=True)] == [False, False]
+        assert [await settle(source, *both) for both in zip(deliveries, ends, strict=True)] == [False, False]
 
 
 @pytest.mark.parametrize("is_waiting", [True, False])
@@ -443,12 +443,12 @@ async def test_settling_twice_at_once_counts_once(path: Path) -> None:
         [delivery] = await source.poll(1)
         settled: list[bool] = []
 
-        async def settle() -> None:
-            settled.append(await source.settle(delivery, Released()))
+        async def settle_it() -> None:
+            settled.append(await settle(source, delivery, Released()))
 
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(settle)
-            tasks.start_soon(settle)
+            tasks.start_soon(settle_it)
+            tasks.start_soon(settle_it)
 
         assert sorted(settled) == [False, True]
 
@@ -472,7 +472,7 @@ async def test_other_processes_are_heard_of(path: Path) -> None:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(other.wait, second.id)
             await anyio.wait_all_tasks_blocked()
-            await source.settle(delivery, Succeeded(b"1", ttl=60))
+            await settle(source, delivery, Succeeded(b"1", ttl=60))
         assert await source.poll(1) == []
         assert isinstance(delivery, type(delivery))
-        assert not await source.settle(delivery, Retried(second, 1))
+        assert not await settle(source, delivery, Retried(second, 1))

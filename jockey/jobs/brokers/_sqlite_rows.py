@@ -18,11 +18,15 @@ if TYPE_CHECKING:
 Row = tuple[Any, ...]
 """What SQLite returns: each column has a type of its own."""
 
-INSERT: Final = """
+_INSERT: Final = """
 INSERT OR IGNORE INTO jockey_jobs
     (id, name, queue, phase, priority, ready_at, enqueued_at, attempt, team, unique_key, unique_mode, is_child, body)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+VALUES {values}
 """
+_VALUES: Final = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+
+INSERT: Final = {size: _INSERT.format(values=", ".join([_VALUES] * size)) for size in (64, 8, 1)}
+"""By the number of rows, the biggest first, how they are added: a few texts, so that SQLite compiles each only once."""
 
 RECORD: Final = """
     id, name, queue, phase, body, enqueued_at, ready_at, started_at, finished_at,
@@ -35,7 +39,7 @@ encode_trouble: Final = msgspec.json.Encoder().encode
 
 
 def row_of(message: Message, body: bytes, now: float) -> Row:
-    """Return the values for `INSERT`."""
+    """Return the values for one row of `INSERT`."""
     ready_at = max(now, message.not_before)
     has_key = message.unique is not None and lock_ends(message, now) is None
     return (

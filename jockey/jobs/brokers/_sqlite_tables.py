@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import random
-from typing import TYPE_CHECKING, Any, Final
+from itertools import chain
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from jockey.jobs._broker import Cancelled, Died, Held, Published, Released, Retried, Succeeded
 from jockey.jobs._codec import encode
@@ -38,9 +39,21 @@ if TYPE_CHECKING:
 
     from jockey.jobs._broker import Settlement
     from jockey.jobs._message import Join, Message
+    from jockey.jobs.brokers._sqlite_rows import Row
 
 Parcel = tuple["Message", bytes]
 """A message and what it is encoded."""
+
+
+class Run(NamedTuple):
+    """A job in the hands of a worker."""
+
+    seq: int
+    token: int
+    id: str
+    team: str | None
+    is_child: bool
+
 
 STEP: Final = 1_000
 """How many rows at most one transaction prunes, purges, or lets begin: the others wait for as long."""
@@ -179,15 +192,27 @@ class Tables:
         )
         if cursor.rowcount == len(renewed_all):
             return set()
-        return {seq for _, seq, token in renewed_all if not self._is_held(seq, token)}
+        tokens = {seq: run.token for seq, run in self._held([seq for _, seq, _ in renewed_all]).items()}
+        return {seq for _, seq, token in renewed_all if tokens.get(seq) != token}
 
-    def settle(self, seq: int, token: int, settlement: Settlement) -> bool:
-        if isinstance(settlement, Succeeded) and settlement.ttl is None:
-            return self._delete(seq, token, settlement)
-        if not self._is_held(seq, token):
-            return False
-        self._settle(seq, settlement)
-        return True
+    def settle_many(self, ends: Sequence[tuple[int, int, Settlement]]) -> list[bool]:
+        """End leases that are told by number and token; return which of them were still held."""
+        held = self._held([seq for seq, _, _ in ends])
+        answers: list[bool] = []
+        successes: list[tuple[Run, Succeeded]] = []
+        for seq, token, settlement in ends:
+            run = held.get(seq)
+            is_held = run is not None and run.token == token
+            answers.append(is_held)
+            if run is None or not is_held:
+                continue
+            del held[seq]  # what comes twice is held once
+            if isinstance(settlement, Succeeded):
+                successes.append((run, settlement))
+            else:
+                self._settle(seq, settlement)
+        self._succeed(successes)
+        return answers
 
     # Dead letters
 
@@ -231,14 +256,13 @@ class Tables:
     def _publish_plain(self, parcels: Sequence[Parcel]) -> list[Published]:
         if len(parcels) == 1:
             [(message, body)] = parcels
-            is_new = self._run(INSERT, row_of(message, body, self.now)).rowcount == 1
+            is_new = self._run(INSERT[1], row_of(message, body, self.now)).rowcount == 1
             self.has_news = True
             return [Published(message.id, is_new=is_new)]
         before = self._run("SELECT coalesce(max(seq), 0) FROM jockey_jobs").fetchone()[0]
-        rows = [row_of(message, body, self.now) for message, body in parcels]
-        cursor = self.connection.executemany(INSERT, rows)
+        added = self._insert([row_of(message, body, self.now) for message, body in parcels])
         self.has_news = True
-        if cursor.rowcount == len(parcels):
+        if added == len(parcels):
             return [Published(message.id) for message, _ in parcels]
         new = {id_ for (id_,) in self._run("SELECT id FROM jockey_jobs WHERE seq > ?", (before,))}
         published: list[Published] = []
@@ -246,6 +270,16 @@ class Tables:
             published.append(Published(message.id, is_new=message.id in new))
             new.discard(message.id)  # what comes twice in this very batch is new once
         return published
+
+    def _insert(self, rows: Sequence[Row]) -> int:
+        """Add as many as possible with each statement; return how many of them were not there yet."""
+        added = first = 0
+        for size, statement in INSERT.items():
+            while len(rows) - first >= size:
+                values = list(chain.from_iterable(rows[first : first + size]))
+                added += self._run(statement, values).rowcount
+                first += size
+        return added
 
     def _publish(self, message: Message, body: bytes) -> Published:
         if (twin := self._duplicated(message)) is not None:
@@ -264,7 +298,7 @@ class Tables:
         return None if message.unique is None else self._twin(message.unique)
 
     def _add(self, message: Message, body: bytes) -> int:
-        seq = self._run(INSERT, row_of(message, body, self.now)).lastrowid or 0
+        seq = self._run(INSERT[1], row_of(message, body, self.now)).lastrowid or 0
         if message.unique is not None and (ends := lock_ends(message, self.now)) is not None:
             self._run("INSERT OR REPLACE INTO jockey_locks VALUES (?, ?, ?)", (message.unique, message.id, ends))
         return seq
@@ -315,23 +349,30 @@ class Tables:
             else:
                 self._settle(seq, crashed(message_of(body, queue), crashes, worker, terms, self.now))
 
-    def _is_held(self, seq: int, token: int) -> bool:
-        found = self._run("SELECT 1 FROM jockey_jobs WHERE seq = ? AND token = ? AND phase = 4", (seq, token))
-        return found.fetchone() is not None
+    def _held(self, numbers: Sequence[int]) -> dict[int, Run]:
+        """Return which of these jobs run, by number."""
+        rows = self._run(
+            """SELECT seq, token, id, team, is_child FROM jockey_jobs
+            WHERE seq IN (SELECT value FROM json_each(?)) AND phase = 4""",
+            (json.dumps(numbers),),
+        )
+        return {row[0]: Run(*row) for row in rows}
 
-    def _delete(self, seq: int, token: int, settlement: Succeeded) -> bool:
-        """Do in one step what is done most often."""
-        row = self._run(
-            "DELETE FROM jockey_jobs WHERE seq = ? AND token = ? AND phase = 4 RETURNING id, team, is_child",
-            (seq, token),
-        ).fetchone()
-        if row is None:
-            return False
-        id_, team, is_child = row
-        self._is_gone(id_, is_child=is_child)
-        self._is_over(seq, id_, team)
-        self._follow(settlement.successors)
-        return True
+    def _succeed(self, successes: Sequence[tuple[Run, Succeeded]]) -> None:
+        """Do at once for all of them what is done most often."""
+        self.connection.executemany(
+            """UPDATE jockey_jobs SET phase = 5, token = 0, lease_ends = NULL, cancel = NULL, error = NULL,
+            finished_at = ?, keeps_until = ?, result = ? WHERE seq = ?""",
+            [(self.now, self.now + end.ttl, end.result, run.seq) for run, end in successes if end.ttl is not None],
+        )
+        self.connection.executemany(
+            "DELETE FROM jockey_jobs WHERE seq = ?", [(run.seq,) for run, end in successes if end.ttl is None]
+        )
+        for run, end in successes:
+            if end.ttl is None:
+                self._is_gone(run.id, is_child=run.is_child)
+            self._is_over(run.seq, run.id, run.team)
+            self._follow(end.successors)
 
     def _settle(self, seq: int, settlement: Settlement) -> None:
         if isinstance(settlement, Retried):
@@ -345,7 +386,6 @@ class Tables:
             self._follow(settlement.successors)
         else:
             self._conclude(seq, settlement)
-            self._follow(settlement.successors if isinstance(settlement, Succeeded) else ())
 
     def _conclude(self, seq: int, settlement: Succeeded | Cancelled) -> None:
         if isinstance(settlement, Cancelled):

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import groupby, islice
+from operator import methodcaller
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import anyio
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
-    from jockey._runtime import Runtime
-    from jockey.jobs._broker import Held
+    from jockey._runtime import Event, Runtime
+    from jockey.jobs._broker import Held, Published
     from jockey.jobs.brokers._embedded import Terms
     from jockey.jobs.brokers._sqlite_ledger import LedgerTables
     from jockey.jobs.brokers._sqlite_rows import Row
+    from jockey.jobs.brokers._sqlite_tables import Parcel
 
 Answer = TypeVar("Answer")
+
+Key = tuple[str, int]
+"""The id and the token of a delivery."""
 
 
 class Ticket(Generic[Answer]):
@@ -50,7 +57,17 @@ class Ticket(Generic[Answer]):
         self.patience = patience
         self.gives_up_at: float | None = None  # once it has failed
         self.error: BaseException | None = None
-        self.event = anyio.Event()
+        self.event = runtime.event()
+
+
+class Publication(Ticket["list[Published]"]):
+    """Messages to be published, together with those of others who publish at the same time."""
+
+    answer: list[Published]
+
+    def __init__(self, runtime: Runtime, parcels: Sequence[Parcel]) -> None:
+        super().__init__(runtime, methodcaller("publish", parcels))
+        self.parcels = parcels
 
 
 class Take(Ticket["list[Held]"]):
@@ -92,7 +109,7 @@ class Holder:
 
     terms: Terms
     runtime: Runtime
-    held: dict[tuple[str, int], tuple[int, Held]] = field(default_factory=dict)
+    held: dict[Key, tuple[int, Held]] = field(default_factory=dict)
     renew_at: float = 0.0
     sign_at: float = 0.0
     told: set[tuple[int, int]] = field(default_factory=set)
@@ -141,3 +158,34 @@ def answer(tickets: Iterable[Ticket[Any]]) -> list[Ticket[Any]]:
 def _wake(tickets: list[Ticket[Any]]) -> None:
     for ticket in tickets:
         ticket.event.set()
+
+
+async def outlast(event: Event) -> None:
+    """
+    Wait for *event*, even if the scope that this is in is cancelled meanwhile.
+
+    That is what a shield is for; but nearly always nobody cancels anything, and then this costs nothing.
+    """
+    try:
+        await event.wait()
+    except anyio.get_cancelled_exc_class():
+        if anyio.current_effective_deadline() > -math.inf:  # asyncio's own cancellation: it pierces any shield
+            raise
+        with anyio.CancelScope(shield=True):
+            await event.wait()
+
+
+def do(tickets: Iterable[Ticket[Any]], tables: LedgerTables) -> None:
+    """Do what they ask for, in their order; those that publish one after the other do so together."""
+    for kind, group in groupby(tickets, type):
+        if kind is Publication:
+            _publish_together([ticket for ticket in group if isinstance(ticket, Publication)], tables)
+        else:
+            for ticket in group:
+                ticket.answer = ticket.work(tables)
+
+
+def _publish_together(tickets: list[Publication], tables: LedgerTables) -> None:
+    published = iter(tables.publish([parcel for ticket in tickets for parcel in ticket.parcels]))
+    for ticket in tickets:
+        ticket.answer = list(islice(published, len(ticket.parcels)))

@@ -22,7 +22,7 @@ from jockey.jobs.brokers import _sqlite_queries as queries
 from jockey.jobs.brokers._sqlite_errors import PATIENCE, is_busy, is_full, unavailable
 from jockey.jobs.brokers._sqlite_ledger import LedgerTables
 from jockey.jobs.brokers._sqlite_schema import connect
-from jockey.jobs.brokers._sqlite_tickets import Answer, Close, Holder, Take, Ticket, Wait, answer, tell
+from jockey.jobs.brokers._sqlite_tickets import Answer, Close, Holder, Take, Ticket, Wait, answer, do, tell
 from jockey.jobs.brokers._sqlite_workers import sign
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class Writer:
         self.pid = os.getpid()
         self.users = 0
         self.connection: sqlite3.Connection | None = None  # kept here for a fork: there nobody may close it
-        self._synchronous = synchronous
+        self._synchronous = self._is_synchronous = synchronous  # what is asked for, and what is set now
         self._clock = clock
         self._inbox: queue.SimpleQueue[Ticket[Any]] = queue.SimpleQueue()
         self._lock = threading.Lock()
@@ -213,8 +213,11 @@ class Writer:
                 self._read(tables, ticket)
         has_taker = any(isinstance(ticket, Take) for ticket in tickets)
         wants_claim = self._wants_claim(has_changed=has_changed or has_taker)
-        if writes or wants_claim or self._wants_renewal():
-            self._write(tables, writes, wants_claim=wants_claim)
+        if wants_claim:
+            # Who takes need not wait for the disk: what is taken runs while the rest is written there.
+            self._write(tables, [], wants_claim=True)
+        if writes or self._wants_renewal():
+            self._write(tables, writes)
         if has_changed:
             self._tell_ended(tables, list(self._waits))
             self._tell_cancels()
@@ -268,18 +271,16 @@ class Writer:
         now = self._clock()
         return any(holder.sign_at <= now or (holder.held and holder.renew_at <= now) for holder in self._holders)
 
-    def _write(self, tables: LedgerTables, tickets: list[Ticket[Any]], *, wants_claim: bool) -> None:
+    def _write(self, tables: LedgerTables, tickets: list[Ticket[Any]], *, wants_claim: bool = False) -> None:
         """Do it all in one transaction; if that fails, each for itself."""
         try:
             self._transact(tables, tickets, wants_claim=wants_claim)
         except Exception as error:
-            if isinstance(error, BrokerUnavailableError) or len(tickets) + wants_claim < 2:  # noqa: PLR2004 - nothing to part
+            if isinstance(error, BrokerUnavailableError) or len(tickets) < 2:  # noqa: PLR2004 - nothing to part
                 self._fail([*tickets, *self._taking(wants_claim=wants_claim)], error)
                 return
             for ticket in tickets:
-                self._write(tables, [ticket], wants_claim=False)
-            if wants_claim:
-                self._write(tables, [], wants_claim=True)
+                self._write(tables, [ticket])
 
     def _taking(self, *, wants_claim: bool) -> list[Take]:
         takes = self._takes if wants_claim else []
@@ -295,8 +296,7 @@ class Writer:
             tables.begin()
             tables.advance()
             self._renew(tables)
-            for ticket in tickets:
-                ticket.answer = ticket.work(tables)
+            do(tickets, tables)
             if wants_claim or (tables.has_news and self._takes):
                 for take in self._takes:
                     take.answer = take.work(tables)
@@ -320,13 +320,18 @@ class Writer:
             )
         while True:
             try:
-                self._use().execute(f"PRAGMA synchronous = {self._synchronous if is_durable else 'normal'}")
+                self._set_synchronous(self._synchronous if is_durable else "normal")
                 self._use().execute("BEGIN IMMEDIATE")
                 return
             except sqlite3.Error as error:
                 if not is_busy(error) or time.monotonic() > give_up_at:
                     raise unavailable(self.path, error) from error
                 _pause()
+
+    def _set_synchronous(self, value: str) -> None:
+        if value != self._is_synchronous:
+            self._use().execute(f"PRAGMA synchronous = {value}")
+            self._is_synchronous = value
 
     def _roll_back(self, error: BaseException) -> None:
         connection = self._use()
@@ -430,8 +435,7 @@ class Writer:
 
 def release(held: Sequence[tuple[int, int]], tables: LedgerTables) -> None:
     """Give jobs back that are told by number and token."""
-    for seq, token in held:
-        tables.settle(seq, token, Released())
+    tables.settle_many([(seq, token, Released()) for seq, token in held])
 
 
 def _pause() -> None:

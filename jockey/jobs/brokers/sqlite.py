@@ -22,7 +22,18 @@ from jockey.jobs.brokers._embedded import PHASES, STATES, Terms, undeclared
 from jockey.jobs.brokers._sqlite_errors import PATIENCE
 from jockey.jobs.brokers._sqlite_files import FILES
 from jockey.jobs.brokers._sqlite_rows import record_of
-from jockey.jobs.brokers._sqlite_tickets import Close, Holder, Take, Ticket, Wait, claim, nothing
+from jockey.jobs.brokers._sqlite_tickets import (
+    Close,
+    Holder,
+    Key,
+    Publication,
+    Take,
+    Ticket,
+    Wait,
+    claim,
+    nothing,
+    outlast,
+)
 from jockey.jobs.brokers._sqlite_workers import sign, sign_off, workers
 from jockey.jobs.brokers._sqlite_writer import release
 
@@ -136,7 +147,8 @@ class SqliteBroker:
         published: list[Published] = []
         for first in range(0, len(messages), AT_ONCE):
             parcels = [(message, encode(message)) for message in messages[first : first + AT_ONCE]]
-            published += await self.ask(partial(_publish, parcels))
+            added: list[Published] = await self._insist(Publication(self._use()[1], parcels))
+            published += added
         return published
 
     def consume(
@@ -270,13 +282,8 @@ class SqliteBroker:
         self, work: Callable[[LedgerTables], Answer], *, is_durable: bool = True, patience: float = 0.0
     ) -> Answer:
         """Have *work* done in a transaction, and return what it returns when that is (durably, if asked for) done."""
-        await checkpoint_if_cancelled()
         _, runtime = self._use()
-        ticket = Ticket(runtime, work, is_durable=is_durable, patience=patience)
-        # Once it is submitted it will be done; not to wait for it would only hide that.
-        with anyio.CancelScope(shield=True):
-            await self._answer(ticket)
-        return ticket.answer
+        return await self._insist(Ticket(runtime, work, is_durable=is_durable, patience=patience))
 
     async def look(self, work: Callable[[LedgerTables], Answer]) -> Answer:
         """Have *work* done, which changes nothing, and return what it returns."""
@@ -293,12 +300,17 @@ class SqliteBroker:
             writer.submit(Ticket(runtime, partial(_give_back, writer, take)))
             raise
 
-    async def _answer(self, ticket: Ticket[Answer]) -> Answer:
+    async def _insist(self, ticket: Ticket[Answer]) -> Answer:
+        await checkpoint_if_cancelled()
+        # Once it is submitted it will be done; not to wait for it would only hide that.
+        return await self._answer(ticket, is_certain=True)
+
+    async def _answer(self, ticket: Ticket[Answer], *, is_certain: bool = False) -> Answer:
         writer, _ = self._use()
         writer.submit(ticket)
         ticket.runtime.note_outside(1)  # a virtual clock waits for the answer
         try:
-            await ticket.event.wait()
+            await (outlast(ticket.event) if is_certain else ticket.event.wait())
         finally:
             ticket.runtime.note_outside(-1)
         if ticket.error is not None:
@@ -344,37 +356,34 @@ class SqliteSource:
         return await self._broker.ask(partial(claim, self._holder, count), is_durable=False)
 
     async def settle_many(self, ends: Sequence[tuple[Delivery, Settlement]]) -> list[bool | Exception]:
+        """
+        End the leases of all of them in one transaction, or each in one of its own if that fails.
+
+        A file that cannot be written is tried again and again for as long as the leases would last; then the jobs come
+        again.
+        """
+        keyed = [(_key(delivery), settlement) for delivery, settlement in ends]
         with anyio.CancelScope(shield=True):
-            return await together(partial(self.settle, delivery, settlement) for delivery, settlement in ends)
+            try:
+                return [*await self._broker.ask(partial(_settle, self._holder, keyed))]
+            except Exception:
+                return await together(partial(self._settle_alone, key, settlement) for key, settlement in keyed)
         raise AssertionError  # pragma: no cover - for type checkers: a scope may leave its block early
 
-    async def settle(self, delivery: Delivery, settlement: Settlement) -> bool:
-        """
-        End the lease of *delivery* as told; durable when this returns. Not interrupted by a cancellation.
-
-        A file that cannot be written is tried again and again for as long as the lease would last.
-
-        Raises:
-            BrokerUnavailableError: It could not be written for so long; the job comes again when the lease ends.
-        """
-        assert isinstance(delivery, Held)  # noqa: S101 - for the type checkers: it comes from `take`
-        key = (delivery.id, delivery.token)
+    async def _settle_alone(self, key: Key, settlement: Settlement) -> bool:
         try:
-            return await self._broker.ask(
-                partial(_settle, self._holder, key, settlement), patience=self._holder.terms.lease
+            [is_done] = await self._broker.ask(
+                partial(_settle, self._holder, [(key, settlement)]), patience=self._holder.terms.lease
             )
         except BrokerUnavailableError:
             with anyio.move_on_after(PATIENCE, shield=True):
                 await self._broker.look(lambda _: self._holder.held.pop(key, None))
             raise
+        return is_done
 
     async def vanish(self) -> None:
         """Behave as if the process of this worker were killed right after a sign of life: its leases run out."""
         await self._broker.ask(partial(_vanish, self._holder), is_durable=False)
-
-
-def _publish(parcels: list[tuple[Message, bytes]], tables: LedgerTables) -> list[Published]:
-    return tables.publish(parcels)
 
 
 def _record(id_: str, tables: LedgerTables) -> Row | None:
@@ -385,19 +394,28 @@ def _records(upto: int, queue: str | None, phases: tuple[int, ...], tables: Ledg
     return queries.records(tables.connection, upto, queue, phases, tables.now)
 
 
-def _settle(holder: Holder, key: tuple[str, int], settlement: Settlement, tables: LedgerTables) -> bool:
-    found = holder.held.get(key)
-    if found is None:
-        return False
-    tables.committed.append(partial(holder.held.pop, key, None))
-    return tables.settle(found[0], key[1], settlement)
+def _key(delivery: Delivery) -> Key:
+    assert isinstance(delivery, Held)  # noqa: S101 - for the type checkers: it comes from `take`
+    return delivery.id, delivery.token
+
+
+def _settle(holder: Holder, ends: list[tuple[Key, Settlement]], tables: LedgerTables) -> list[bool]:
+    tables.committed.append(partial(_let_go, holder, [key for key, _ in ends]))
+    # What it does not hold any more has a number that there is not.
+    return tables.settle_many(
+        [(holder.held[key][0] if key in holder.held else 0, key[1], settlement) for key, settlement in ends]
+    )
+
+
+def _let_go(holder: Holder, keys: list[Key]) -> None:
+    for key in keys:
+        holder.held.pop(key, None)
 
 
 def _give_back(writer: Writer, take: Take, tables: LedgerTables) -> None:
     """Release what was taken for somebody who waits no more."""
     if not writer.is_waiting(take):
-        for held in take.answer:
-            _settle(take.holder, (held.id, held.token), Released(), tables)
+        _settle(take.holder, [(_key(held), Released()) for held in take.answer], tables)
 
 
 def _join(writer: Writer, holder: Holder, tables: LedgerTables) -> None:
