@@ -47,6 +47,10 @@ class App(Router[State]):
 
     Inside of ``async with app:`` jobs can be enqueued; entering it again, as a worker does, changes nothing.
 
+    Attributes:
+        lost: The jobs that had not ended when the app was closed, and are lost with a broker in memory, in the order
+            of their arrival; empty while it is open, and with all other brokers.
+
     Args:
         url: The broker: ``"memory://"`` (the default), ``"sqlite:///path"`` or ``"amqp://..."``; or a broker itself.
         results: Where results and records are kept if the broker cannot do that: the URL of one that can.
@@ -79,6 +83,7 @@ class App(Router[State]):
         self.clock = clock
         self.queues = Queues(self)
         self.dead = DeadLetters(self)
+        self.lost: Sequence[Message] = ()
         self._users = 0
         self._changing: anyio.Lock | None = None
         self._declared: set[str] = set()
@@ -122,6 +127,7 @@ class App(Router[State]):
             self._changing = anyio.Lock()  # made here, since it belongs to this event loop
         async with self._changing:
             if not self._users:
+                self.lost = ()
                 await self._connect()
             self._users += 1
 
@@ -136,7 +142,7 @@ class App(Router[State]):
                 if not self._users:
                     self._changing = None
                     self._leave_tasks()
-                    await self._broker.close()
+                    self.lost = await self._broker.close() or ()
 
     async def __aenter__(self) -> Self:
         await self.open()

@@ -255,8 +255,8 @@ class Broker(Protocol):
         """Connect; called once, before all else."""
         ...
 
-    async def close(self) -> None:
-        """Let go of all that `open` and the others took."""
+    async def close(self) -> Sequence[Message] | None:
+        """Let go of all that `open` and the others took; return the jobs that had not ended and are lost with it."""
         ...
 
     async def publish(self, messages: Sequence[Message]) -> Sequence[Published]:

@@ -6,7 +6,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import anyio
+
+    from jockey.jobs._message import Message
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +41,12 @@ class WorkerCounts:
 
     lost: int = 0
     """...were no longer this worker's in the end (or the broker could not be told): they come again elsewhere."""
+
+    left: Sequence[Message] = field(default=(), repr=False, compare=False)
+    """
+    Jobs that had not ended when the worker closed the app, as the last one that used it, and that are lost with a
+    broker in memory: in the order of their arrival. Always empty with other brokers.
+    """
 
     @property
     def failed(self) -> int:
@@ -73,6 +83,6 @@ class Tally:
         if self.changed is not None:
             self.changed.set()
 
-    def counts(self) -> WorkerCounts:
+    def counts(self, left: Sequence[Message] = ()) -> WorkerCounts:
         """Return the counts of now."""
-        return WorkerCounts(taken=self.taken, **self.ends)
+        return WorkerCounts(taken=self.taken, left=left, **self.ends)

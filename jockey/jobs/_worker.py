@@ -124,7 +124,7 @@ class Worker(Generic[StateOut]):
         async with start.opened(self._app):
             if not shutdown.is_asked:
                 await self._work(start, shutdown, tally, outage)
-        counts = tally.counts()
+        counts = tally.counts(left=self._app.lost)
         _log.info("worker %s: has ended: %s", self._name, counts)
         return counts
 

@@ -625,3 +625,28 @@ async def test_a_job_that_takes_its_workers_along_is_dead_with_its_failure_callb
 def test_what_makes_no_sense_is_refused_at_once(options: dict[str, Any], message: str) -> None:
     with pytest.raises(RegistrationError, match=message):
         Worker(App(), **options)
+
+
+@simulated
+async def test_what_is_lost_with_a_broker_in_memory_is_returned(caplog: pytest.LogCaptureFixture) -> None:
+    app = app_of()
+
+    @app.task
+    async def work(number: int) -> None:
+        if number == 0:
+            await app.close()  # so the worker is the last one that uses it
+
+    await app.open()
+    for number in range(3):
+        await work.enqueue(number)
+    assert app.lost == ()
+    counts = await Worker(app, messages_limit=1, handle_signals=()).run()
+
+    assert (counts.taken, counts.succeeded) == (1, 1)
+    assert [message.args for message in counts.left] == [(1,), (2,)]
+    assert app.lost == counts.left
+    assert "2 jobs were lost with the broker in memory (work)" in caplog.text
+    async with app:
+        await work.enqueue(3)
+        assert (await Worker(app, burst=True, handle_signals=()).run()).left == ()
+        assert app.lost == ()

@@ -35,19 +35,13 @@ class MemoryBroker:
     Keep all jobs in this process, for any number of workers in one event loop.
 
     It behaves like the broker for SQLite in all but one: what has not ended when it is closed is lost. A warning says
-    so, and `lost` has it.
+    so, and `close` returns it.
 
     Args:
         clock: Seconds since the epoch.
-
-    Attributes:
-        lost: What had not ended when the broker was closed, in the order of arrival; empty before.
     """
 
-    lost: Sequence[Message]
-
     def __init__(self, *, clock: Callable[[], float] = time.time) -> None:
-        self.lost = ()
         self._clock = clock
         self._news: anyio.Event | None = None  # somebody waits for it
         self._ends: dict[str, anyio.Event] = {}  # by id of the job whose end somebody waits for
@@ -57,18 +51,18 @@ class MemoryBroker:
     features = Features()
 
     async def open(self) -> None:
-        self.lost = ()
         await checkpoint()
 
-    async def close(self) -> None:
-        self.lost = self._jobs.unfinished()
-        if self.lost:
-            names = ", ".join(sorted({message.name for message in self.lost}))
-            _log.warning("%d jobs were lost with the broker in memory (%s)", len(self.lost), names)
+    async def close(self) -> Sequence[Message]:
+        lost = self._jobs.unfinished()
+        if lost:
+            names = ", ".join(sorted({message.name for message in lost}))
+            _log.warning("%d jobs were lost with the broker in memory (%s)", len(lost), names)
         self._jobs = self._no_jobs()
         for id_ in tuple(self._ends):
             self._tell_end(id_)
         await checkpoint()
+        return lost
 
     async def publish(self, messages: Sequence[Message]) -> Sequence[Published]:
         await checkpoint()
