@@ -24,7 +24,7 @@ from jockey.jobs._signature import Part, callback_steps, ends_of, lacking, steps
 from jockey.jobs._workflow import check_length, message_of, place_id
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
     from types import TracebackType
 
@@ -185,19 +185,35 @@ class App(Router[State]):
 
     async def enqueue_step(self, task: Task[..., Any] | None, step: Step) -> Job[Any]:  # the task's result
         """Enqueue one job; *task* is what it runs, if that is known here."""
-        self._check((step,))
+        self.check((step,))
         id_ = step.options.get("id") or new_id()
-        published = await self._publish([message_of(step, id_=id_, root=id_, now=self.clock())])
+        published = await self.publish([message_of(step, id_=id_, root=id_, now=self.clock())])
         return Job(self, published[0].id, task, is_new=published[0].is_new)
 
     async def enqueue_flows(self, flows: Sequence[Flow]) -> list[list[Job[Any]]]:  # the results of the last tasks
         """Enqueue workflows in one go, and return for each of them the jobs at its end."""
         begun = [self._begun(flow) for flow in flows]
-        published = iter(await self._publish([message for _, messages in begun for message in messages]))
+        published = iter(await self.publish([message for _, messages in begun for message in messages]))
         return [
             self._ends(flow, root, list(itertools.islice(published, len(messages))))
             for flow, (root, messages) in zip(flows, begun, strict=True)
         ]
+
+    def publish(self, messages: Sequence[Message]) -> Awaitable[Sequence[Published]]:
+        """Publish what has been checked, as `Broker.publish` does; declare queues that came when the app was open."""
+        broker = self.broker
+        if self.auto_declare:
+            for message in messages:
+                if message.queue not in self._declared:
+                    return self._declare_and_publish(messages)
+        return broker.publish(messages)
+
+    def check(self, steps: Sequence[Step]) -> None:
+        """Raise what `enqueue` raises if the broker cannot do what these say, or there is too much of it."""
+        features = self.broker.features
+        for step in steps:
+            check_features(step, features, self.tasks, has_store=self._has_store)
+            check_length((step,))
 
     def job(self, id: str) -> Job[Any]:  # noqa: A002 - the field's name; nothing is known of the result
         """Return a job by its id; whether there is one shows when it is asked for something."""
@@ -253,30 +269,17 @@ class App(Router[State]):
                 await self._broker.declare(queue)
                 self._declared.add(queue)
 
-    async def _publish(self, messages: Sequence[Message]) -> Sequence[Published]:
-        broker = self.broker
-        if self.auto_declare:
-            # A task that was declared when the app was open already.
-            await self._declare_queues(
-                message.queue
-                for message in messages
-                if message.queue not in self._declared
-                and any(message.queue in task.queues for task in self.tasks.values())
-            )
-        return await broker.publish(messages)
-
-    def _check(self, steps: Sequence[Step]) -> None:
-        features = self.broker.features
-        for step in steps:
-            check_features(step, features, self.tasks, has_store=self._has_store)
-            check_length((step,))
+    async def _declare_and_publish(self, messages: Sequence[Message]) -> Sequence[Published]:
+        known = {queue for task in self.tasks.values() for queue in task.queues}
+        await self._declare_queues(message.queue for message in messages if message.queue in known)
+        return await self.broker.publish(messages)
 
     def _begun(self, flow: Flow) -> tuple[str, list[Message]]:
         """Return what the ids in a workflow are derived from, and the messages that begin it."""
         if flow.takes:
             raise lacking(flow)
         steps = steps_of(flow.elements)
-        self._check(steps)
+        self.check(steps)
         now = self.clock()
         if len(steps) == 1:
             root = steps[0].options.get("id") or new_id()

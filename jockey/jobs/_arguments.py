@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import functools
 import inspect
+import math
 import sys
 import types
 import typing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
@@ -16,21 +17,21 @@ from jockey._errors import RegistrationError
 from jockey.jobs._context import Context
 from jockey.jobs._errors import ArgumentsError, DecodeError, ResultError
 from jockey.jobs._failure import Failure
-from jockey.jobs._plain import PLAIN, UnfitError, from_plain, shown, to_json, to_plain
+from jockey.jobs._plain import PLAIN, UnfitError, copied, from_plain, shown, to_json, to_plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
 _VARIABLE = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+_SIMPLE = PLAIN | {str, float}
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(msgspec.Struct, frozen=True):
     """Arguments, converted: what the function of a task is called with."""
 
     args: tuple[Any, ...] = ()
-    kwargs: dict[str, Any] = field(default_factory=dict[str, Any])
+    kwargs: dict[str, Any] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,7 @@ class Arguments:
     def __init__(self, function: Callable[..., object], task: str) -> None:
         self._function = function
         self._task = task
+        self._exact: dict[tuple[object, ...], bool] = {}  # types of arguments: whether it depends on the values, too
 
     @functools.cached_property
     def wants_context(self) -> bool:
@@ -77,6 +79,32 @@ class Arguments:
             return False
         return True
 
+    def is_exact(self, args: Sequence[object], kwargs: Mapping[str, object]) -> bool:
+        """
+        Tell whether these fit, travel and arrive as they are.
+
+        They do if the type of each is what its parameter is annotated with, if anything, and JSON has it; and nobody
+        can change them. That goes for most calls, and is found out quickly. False may mean anything.
+        """
+        kinds: tuple[object, ...] = tuple(map(type, args))
+        if kwargs:
+            kinds += tuple((name, type(value)) for name, value in kwargs.items())
+        depends = self._exact.get(kinds)
+        if depends is None:
+            if not self._have_exact_types(args, kwargs):
+                return False
+            depends = self._exact[kinds] = not all(type(value) in PLAIN for value in (*args, *kwargs.values()))
+        return not depends or (all(map(_is_plain, args)) and all(map(_is_plain, kwargs.values())))
+
+    def _have_exact_types(self, args: Sequence[object], kwargs: Mapping[str, object]) -> bool:
+        if not self._fits(len(args), kwargs):
+            return False
+        names, values = (*self._positional[: len(args)], *kwargs), (*args, *kwargs.values())
+        return all(
+            type(value) in _SIMPLE and (self._types[name] is type(value) or self._types[name] is Any)
+            for name, value in zip(names, values, strict=True)
+        )
+
     def check(self, args: Sequence[object], kwargs: Mapping[str, object], *, skipped: int = 0) -> Checked:
         """
         Check the arguments, by what will be done with them when they arrive.
@@ -89,6 +117,9 @@ class Arguments:
         Raises:
             ArgumentsError: They do not fit.
         """
+        if not skipped and self.is_exact(args, kwargs):
+            args, kwargs = tuple(args), dict(kwargs)
+            return Checked(args, kwargs, Call(args, kwargs))
         self._bind((None,) * skipped + tuple(args) if skipped else args, kwargs)
         places = self._places(skipped, len(args))
         plain_args = tuple(self._plain(place, value) for place, value in zip(places, args, strict=True))
@@ -100,17 +131,19 @@ class Arguments:
         )
         return Checked(plain_args, plain_kwargs, call)
 
-    def convert(self, args: Sequence[object], kwargs: Mapping[str, object]) -> Call:
+    def convert(self, args: Sequence[Any], kwargs: dict[str, Any]) -> Call:  # whatever JSON can hold
         """
         Return what has arrived, converted to what the parameters are annotated with.
 
         Raises:
             ArgumentsError: It does not fit.
         """
+        if self.is_exact(args, kwargs):
+            return Call(tuple(args), kwargs)
         self._bind(args, kwargs)
         return Call(
-            tuple(map(self._converted, self._places(0, len(args)), args, args)),
-            {name: self._converted(self._named(name), value, value) for name, value in kwargs.items()},
+            tuple(map(self._arrived, self._places(0, len(args)), args)),
+            {name: self._arrived(self._named(name), value) for name, value in kwargs.items()},
         )
 
     def key_of(self, call: Call, names: Sequence[str] | None) -> str:
@@ -224,8 +257,7 @@ class Arguments:
             ) from None
 
     def _plain(self, name: str, value: object) -> Any:  # what JSON can hold
-        # What most arguments are, and all that is to be known of them. They are not converted either.
-        if type(value) in PLAIN or (type(value) is str and value.isascii()):
+        if _is_plain(value):
             return value
         try:
             return to_plain(value)
@@ -240,6 +272,13 @@ class Arguments:
             return from_plain(plain, type_)
         except UnfitError as error:
             raise self._misfit(name, value, error) from error
+
+    def _arrived(self, name: str, value: object) -> Any:  # the parameter's type
+        try:
+            own = copied(value)  # the task may change what it gets, and the next try gets what is in the message
+        except UnfitError as error:
+            raise self._misfit(name, value, error) from error
+        return self._converted(name, own, value)
 
     def _misfit(self, name: str, value: object, error: UnfitError) -> ArgumentsError:
         return ArgumentsError(
@@ -258,6 +297,17 @@ class Arguments:
                 f"the annotation {annotation!r} of {name!r} of the task {self._task!r} cannot be evaluated: {error}; "
                 "what it names must be imported at run time, at the top level of the module"
             ) from error
+
+
+def _is_plain(value: object) -> bool:
+    """Tell whether JSON has *value* as it is, as far as that is to be seen at once."""
+    match value:
+        case str():
+            return type(value) is str and value.isascii()
+        case float():
+            return type(value) is float and math.isfinite(value)
+        case _:
+            return type(value) in PLAIN
 
 
 def _without_failure(annotation: Any) -> Any:  # any type form

@@ -9,8 +9,10 @@ which a crash between two of them repeats work, and never loses any.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
+
+import msgspec
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
@@ -20,8 +22,7 @@ if TYPE_CHECKING:
     from jockey.jobs._state import State
 
 
-@dataclass(frozen=True, slots=True)
-class Published:
+class Published(msgspec.Struct, frozen=True):
     """
     What became of a message that was to be published.
 
@@ -68,8 +69,7 @@ class Record:
     body: bytes | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Succeeded:
+class Succeeded(msgspec.Struct, frozen=True):
     """The work is done: keep *result* for *ttl* seconds (None: not at all), publish *successors*, and forget it."""
 
     result: bytes
@@ -77,16 +77,14 @@ class Succeeded:
     successors: Sequence[Message] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Retried:
+class Retried(msgspec.Struct, frozen=True):
     """A try has failed: *message* (with one attempt more, and the failure) comes again after *delay* seconds."""
 
     message: Message
     delay: float
 
 
-@dataclass(frozen=True, slots=True)
-class Died:
+class Died(msgspec.Struct, frozen=True):
     """It cannot succeed: keep it among the dead letters, and publish *successors*."""
 
     error: Trouble
@@ -94,16 +92,14 @@ class Died:
     successors: Sequence[Message] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Cancelled:
+class Cancelled(msgspec.Struct, frozen=True):
     """Somebody cancelled it: it never comes again."""
 
     reason: str
     ttl: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Released:
+class Released(msgspec.Struct, frozen=True):
     """It was not done, and nobody is to blame: it comes again at once, in its old place, with no attempt spent."""
 
 
@@ -420,8 +416,7 @@ class Ledger(Store, Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Held:
+class Held(msgspec.Struct, frozen=True, eq=False):
     """A delivery as the embedded brokers make it: *token* fences its settlement."""
 
     id: str
@@ -429,4 +424,4 @@ class Held:
     queue: str
     token: int
     crashes: int = 0
-    message: Message | None = field(default=None, compare=False)
+    message: Message | None = None

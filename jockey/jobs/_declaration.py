@@ -56,6 +56,8 @@ class Declaration:
 
     def app(self) -> App[Any]:
         """Return the app whose broker is used, or raise `AppClosedError`."""
+        if len(self.apps) == 1:
+            return self.apps[0]
         if not self.apps:
             raise AppClosedError(
                 f"the task {self.name!r} is in no app that is open: include its router, and use `async with app:`"

@@ -39,7 +39,7 @@ class Endings:
         self._most = most
         self._gathered: list[Ending] = []
         self._told: list[Ending] = []
-        self._news = anyio.Event()
+        self._news: anyio.Event | None = None  # the task waits for it
         self._quiet: anyio.Event | None = None
         self._is_left = False
         self._scope = anyio.CancelScope(shield=True)  # no cancellation cuts them, but the end of their time
@@ -47,7 +47,7 @@ class Endings:
     def add(self, ending: Ending) -> bool:
         """Have the broker told of it; return whether there are few enough for its slot to be freed before that."""
         self._gathered.append(ending)
-        self._news.set()
+        self._tell_news()
         return len(self._gathered) + len(self._told) <= self._most
 
     async def drain(self, timeout: float = math.inf) -> None:  # noqa: ASYNC109 - not only a timeout: what happens differs
@@ -73,7 +73,7 @@ class Endings:
                 failure = error
             finally:
                 self._is_left = True
-                self._news.set()
+                self._tell_news()
                 self._limit()
         if failure is not None:
             raise failure
@@ -103,6 +103,11 @@ class Endings:
             tries = tries + 1 if left and self._outage.is_on else 0
             if tries:
                 await anyio.sleep(pause(tries - 1))
+
+    def _tell_news(self) -> None:
+        if self._news is not None:
+            self._news.set()
+            self._news = None
 
     def _note_quiet(self) -> None:
         if self._quiet is not None:

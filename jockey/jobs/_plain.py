@@ -62,6 +62,19 @@ def from_plain(plain: object, type_: Any) -> Any:  # any type form, and what it 
         raise UnfitError(str(error)) from error
 
 
+def copied(plain: object) -> Any:  # what JSON can hold
+    """
+    Return a copy of *plain*, all that is in it included.
+
+    Raises:
+        UnfitError: It is nested too deep.
+    """
+    try:
+        return msgspec.to_builtins(plain)
+    except RecursionError:
+        raise UnfitError(_TOO_DEEP) from None
+
+
 def to_json(value: object) -> bytes:
     """Return *value* as JSON, or raise `UnfitError`."""
     if type(value) in PLAIN:

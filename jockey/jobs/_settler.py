@@ -34,9 +34,8 @@ class Ending(Protocol):
     settlement: Settlement
     """What the broker is to be told."""
 
-    def is_lost(self) -> bool:
-        """Tell whether it is no longer this worker's."""
-        ...
+    is_lost: bool
+    """Whether it is no longer this worker's."""
 
     def end(self) -> None:
         """Learn that the broker has done that."""
@@ -88,35 +87,36 @@ class Settler:
 
         The broker may be away; or it has refused a settlement for good, and is to be told what comes nearest to it.
         """
-        held = [ending for ending in endings if not self._is_lost(ending)]
+        held = [ending for ending in endings if not ending.is_lost]
+        for ending in endings if len(held) < len(endings) else ():
+            if ending.is_lost:
+                ending.end_lost()
         try:
             answers = await self._source.settle_many([(ending.delivery, ending.settlement) for ending in held])
         except Exception as error:
             answers = [error] * len(held)
-        away = next((answer for answer in answers if isinstance(answer, BrokerUnavailableError)), None)
+        away: BrokerUnavailableError | None = None
+        left: list[Ending] = []
+        for ending, answer in zip(held, answers, strict=True):
+            if answer is True:
+                ending.end()
+            elif isinstance(answer, BrokerUnavailableError):
+                away = answer
+                left.append(ending)
+            elif not self._is_over(ending, answer):
+                left.append(ending)
         if away is None:
             self._outage.end()
         else:
             self._outage.begin(away)
-        return [ending for ending, answer in zip(held, answers, strict=True) if not self._is_over(ending, answer)]
-
-    def _is_lost(self, ending: Ending) -> bool:
-        if ending.is_lost():
-            ending.end_lost()
-            return True
-        return False
+        return left
 
     def _is_over(self, ending: Ending, answer: bool | Exception) -> bool:  # noqa: FBT001 - what the broker says
-        if answer is True:
-            ending.end()
-            return True
-        if answer is False:
+        if not isinstance(answer, Exception):
             answer = LeaseLostError("the broker has given the job to somebody else")
         if isinstance(answer, LeaseLostError):
             ending.end_lost(answer)
             return True
-        if isinstance(answer, BrokerUnavailableError):
-            return False
         try:
             ending.settlement = self._instead(ending.message, ending.settlement, answer)
         except LeaseLostError as error:

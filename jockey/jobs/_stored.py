@@ -231,7 +231,7 @@ class StoredSource:
             return settlement
         if isinstance(settlement, Succeeded | Died):
             await self._stored.publish_next(settlement.successors)
-            settlement = replace(settlement, successors=())
+            settlement = msgspec.structs.replace(settlement, successors=())
         if isinstance(settlement, _FINAL):
             # Whoever gets it after a crash now finds that it has ended.
             await self._ledger.end(known[1].id, settlement)

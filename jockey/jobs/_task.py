@@ -5,17 +5,19 @@ from __future__ import annotations
 import functools
 import importlib
 import pickle
-from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Concatenate, Final, Generic, ParamSpec, TypeVar, cast, overload
 
 import msgspec
 from typing_extensions import Unpack
 
 from jockey._options import Priority
 from jockey.jobs._errors import ArgumentsError
+from jockey.jobs._ids import new_id
 from jockey.jobs._job import Job
 from jockey.jobs._message import Message, Step
 from jockey.jobs._options import JobOptions, JobSettings, job_settings
 from jockey.jobs._signature import Flow, Part, PartialSignature, Signature, callback_steps, made
+from jockey.jobs._workflow import message_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -35,6 +37,9 @@ ResultOut = TypeVar("ResultOut", covariant=True)
 Result = TypeVar("Result")
 First = TypeVar("First")
 
+_OF_EACH: Final = frozenset({"id", "delay", "at", "unique"})
+"""Options of which each job makes something of its own."""
+
 
 class Task(Generic[Params, ResultOut]):
     """
@@ -46,6 +51,7 @@ class Task(Generic[Params, ResultOut]):
     def __init__(self, declaration: Declaration, settings: JobSettings = JobSettings()) -> None:  # noqa: B008 - frozen
         self._declaration = declaration
         self._settings = settings
+        self._fits: App[Any] | None = None  # its broker can do what is asked of it
 
     @property
     def name(self) -> str:
@@ -82,7 +88,19 @@ class Task(Generic[Params, ResultOut]):
             UnsupportedError: The broker cannot do what was asked.
             BrokerUnavailableError: The broker cannot be reached.
         """
-        return await self.app.enqueue_step(self, self.step(args, kwargs))
+        app, mould = self.app, self._mould
+        if mould is None:
+            return await app.enqueue_step(self, self.step(args, kwargs))
+        if self._fits is not app:
+            app.check((self.step(args, kwargs),))
+            self._fits = app
+        arguments = self._declaration.arguments
+        if not arguments.is_exact(args, kwargs):
+            checked = arguments.check(args, kwargs)
+            args, kwargs = cast("Any", checked.args), cast("Any", checked.kwargs)
+        message = msgspec.structs.replace(mould, id=new_id(), args=args, kwargs=kwargs, enqueued_at=app.clock())
+        [published] = await app.publish((message,))
+        return Job(app, published.id, self, is_new=published.is_new)
 
     async def enqueue_many(
         self: Task[Params, Result | Failure], signatures: Iterable[Signature[Result]]
@@ -191,6 +209,17 @@ class Task(Generic[Params, ResultOut]):
         return msgspec.structs.replace(message, **derived) if derived else message
 
     @functools.cached_property
+    def _mould(self) -> Message | None:
+        """What the messages of all its jobs have in common; None if that is not all but ids, arguments and times."""
+        settings, options = self._declaration.settings, self._plain_options
+        if callable(settings.group) or settings.unique is not False or options.keys() & _OF_EACH:
+            return None
+        if self._on_success or self._on_failure:
+            return None
+        step = Step(name=self.name, queue=self._settings.queue or self.queues[0], options=options)
+        return message_of(step, id_="", root="", now=0.0)
+
+    @functools.cached_property
     def _on_success(self) -> tuple[Step, ...]:
         return callback_steps(self._settings.on_success)
 
@@ -268,7 +297,8 @@ class Task(Generic[Params, ResultOut]):
 
     def ttl_of(self, message: Message) -> float | None:
         """Return the seconds for which the result of that job is kept; None: it is not."""
-        return (self.result_ttl if message.result_ttl is None else message.result_ttl) or None
+        ttl = message.result_ttl
+        return (self._declaration.settings.result_ttl if ttl is None else ttl) or None
 
     def handler_options(self) -> dict[str, Any]:  # the types are those of `Registry.add`
         """Return the options under which `jockey.Registry` runs the function."""

@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 import anyio
+import msgspec
 import pytest
 
 from jockey import RegistrationError
@@ -17,6 +18,7 @@ from jockey.jobs import (
     App,
     AppClosedError,
     ArgumentsError,
+    Message,
     Priority,
     QueueNotDeclaredError,
     ResultUnavailableError,
@@ -28,6 +30,7 @@ from jockey.jobs import (
 )
 from jockey.jobs._broker import Features
 from jockey.jobs.brokers.memory import MemoryBroker
+from tests.core.story import simulated
 from tests.jobs.shop import app_of, burst
 
 pytestmark = pytest.mark.anyio
@@ -233,6 +236,53 @@ async def test_many_jobs_are_enqueued_in_one_go() -> None:
 
         assert [await job.result(5) for job in jobs] == [0, 1, 2, 3, 4]
         assert await send.enqueue_many([]) == []
+
+
+@simulated
+async def test_whoever_does_nothing_but_enqueue_lets_others_have_their_turns() -> None:
+    app = app_of()
+    turns = 0
+
+    @app.task
+    async def work() -> None:
+        pass
+
+    async def count() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await anyio.sleep(0)
+
+    async with app, anyio.create_task_group() as tasks:
+        tasks.start_soon(count)
+        for _ in range(1000):
+            await work.enqueue()
+        tasks.cancel_scope.cancel()
+
+    assert turns >= 5
+
+
+@simulated
+async def test_jobs_of_one_task_differ_in_what_is_their_own_and_in_nothing_else() -> None:
+    app = app_of()
+
+    @app.task(priority=Priority.HIGH, group="one", timeout=5)
+    async def work(number: int, word: str = "") -> None:
+        pass
+
+    async with app:
+        first = await work.enqueue(1, word="a")
+        await anyio.sleep(1)
+        second = await work.options(timeout=None).enqueue(number=2)
+        messages = [record.message async for record in app.records() if record.message]
+
+    assert {first.id, second.id} == {message.id for message in messages}
+    same = [msgspec.structs.replace(message, id="", enqueued_at=0.0) for message in messages]
+    assert same == [
+        Message(id="", name="work", kwargs={"number": 2}, priority=0, group="one", timeout=0),
+        Message(id="", name="work", args=(1,), kwargs={"word": "a"}, priority=0, group="one"),
+    ]
+    assert messages[0].enqueued_at - messages[1].enqueued_at == 1
 
 
 async def test_a_duplicate_is_the_job_that_is_there() -> None:

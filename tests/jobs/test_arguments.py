@@ -430,3 +430,34 @@ def test_pydantic_is_not_needed(monkeypatch: pytest.MonkeyPatch) -> None:
     assert travel(everything, 1) == Call((1,))
     with pytest.raises(ArgumentsError, match="there is no JSON for Model"):
         travel(Task(Any).function, Model(at=datetime(2026, 1, 2, tzinfo=UTC), Points=[]))
+
+
+@pytest.mark.parametrize("annotation", [Any, list, list[list[int]]])
+def test_what_a_task_does_to_its_arguments_is_not_done_to_the_message(annotation: Any) -> None:
+    arguments = Arguments(Task(annotation).function, "task")
+    travelled = ([[1], [2]],)
+
+    call = arguments.convert(travelled, {})
+    call.args[0][0].append(3)
+    call.args[0].clear()
+
+    assert travelled == ([[1], [2]],)
+
+
+@pytest.mark.parametrize("value", [5, True, None, "text", "sch\u00f6n", 1.5], ids=ascii)
+def test_what_is_exact_travels_as_it_is(value: object) -> None:
+    arguments = Arguments(Task(type(value)).function, "task")
+
+    for _ in range(2):
+        assert arguments.is_exact((value,), {}) == (value != "sch\u00f6n")
+        assert arguments.convert(arguments.check((value,), {}).args, {}) == Call((value,))
+
+
+@pytest.mark.parametrize("value", [True, 1.0, "1", None])
+def test_what_is_of_another_type_is_not_exact(value: object) -> None:
+    assert not Arguments(Task(int).function, "task").is_exact((value,), {})
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), "\ud800", [1], {}], ids=ascii)
+def test_what_json_does_not_have_as_it_is_is_not_exact(value: object) -> None:
+    assert not Arguments(Task(Any).function, "task").is_exact((value,), {})

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import random
+import subprocess
+import sys
 import uuid
 from typing import Any
 
@@ -211,6 +214,35 @@ def test_only_one_error_ever_comes_out_of_a_broken_message(message: Message, dic
 
     with contextlib.suppress(DecodeError):
         codec.decode(bytes(body))
+
+
+_FORK = """
+import os
+from jockey.jobs._ids import new_id
+new_id()
+reader, writer = os.pipe()
+child = os.fork()
+mine = "".join(new_id()[19:] for _ in range(3))
+if not child:
+    os.write(writer, mine.encode())
+    os._exit(0)
+os.waitpid(child, 0)
+print(os.read(reader, 1000).decode() != mine)
+"""
+
+
+def test_new_ids_are_all_different() -> None:
+    ids = {new_id() for _ in range(1000)}
+
+    assert len(ids) == 1000
+    assert {(uuid.UUID(id_).version, uuid.UUID(id_).variant) for id_ in ids} == {(7, uuid.RFC_4122)}
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no copies of processes here")
+def test_a_copy_of_the_process_makes_ids_of_its_own() -> None:
+    done = subprocess.run([sys.executable, "-c", _FORK], capture_output=True, text=True, check=True)
+
+    assert done.stdout.strip() == "True"
 
 
 def test_new_ids_are_in_the_order_of_time() -> None:

@@ -7,9 +7,11 @@ import itertools
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from jockey.jobs._broker import Cancelled, Died, Published, QueueInfo, Record, Released, Retried, Succeeded
 from jockey.jobs._codec import encode
-from jockey.jobs._message import Trouble
+from jockey.jobs._message import Message, Trouble
 from jockey.jobs.brokers._embedded import (
     BLOCKED,
     CANCELLED,
@@ -38,15 +40,14 @@ from jockey.jobs.brokers._embedded import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from jockey.jobs._broker import Settlement
-    from jockey.jobs._message import Join, Message
+    from jockey.jobs._message import Join
     from jockey.jobs._state import State
 
 
-@dataclass(slots=True, eq=False)
-class Entry:
+class Entry(msgspec.Struct, eq=False):
     """
     One job.
 
@@ -96,10 +97,10 @@ class Entry:
         )
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class InMemory:
+class InMemory(msgspec.Struct, frozen=True, eq=False):
     """A delivery of a broker in memory: nothing is encoded unless somebody asks for it."""
 
+    entry: Entry
     message: Message
     token: int
     crashes: int
@@ -213,10 +214,10 @@ class Jobs:
         self._on_news()
         return published
 
-    def claim(self, terms: Terms, count: int) -> list[tuple[Entry, InMemory]]:
+    def claim(self, terms: Terms, count: int) -> list[InMemory]:
         now = self._advance()
         self._reap(terms, now)
-        claimed: list[tuple[Entry, InMemory]] = []
+        claimed: list[InMemory] = []
         while len(claimed) < count and (entry := self._pop_ready(terms.queues)) is not None:
             entry.phase = RUNNING
             entry.attempt += 1
@@ -224,12 +225,14 @@ class Jobs:
             entry.worker = terms.worker
             entry.terms = terms
             entry.token = next(self._numbers)
-            claimed.append((entry, InMemory(entry.message, entry.token, entry.crashes)))
+            claimed.append(InMemory(entry, entry.message, entry.token, entry.crashes))
         return claimed
 
-    def settle(self, entry: Entry, settlement: Settlement) -> None:
-        """Settle a job that its worker still has: as long as that lives, nobody else gets it."""
-        self._settle(entry, settlement, self._advance())
+    def settle(self, ends: Iterable[tuple[Entry, Settlement]]) -> None:
+        """Settle jobs that their worker still has: as long as that lives, nobody else gets them."""
+        now = self._advance()
+        for entry, settlement in ends:
+            self._settle(entry, settlement, now)
 
     def next_change(self) -> float | None:
         """Return when something may become ready by itself; None: never."""
@@ -337,8 +340,8 @@ class Jobs:
         return None if message.unique is None else self._twin(message.unique, now)
 
     def _add(self, message: Message, now: float) -> Entry:
-        entry = Entry(message, next(self._numbers), max(now, message.not_before), message.enqueued_at or now)
-        entry.attempt = message.attempt
+        ready_at = max(now, message.not_before)
+        entry = Entry(message, next(self._numbers), ready_at, message.enqueued_at or now, SCHEDULED, message.attempt)
         self._entries[message.id] = entry
         if message.unique is not None:
             self._lock(entry, message.unique, now)
@@ -377,9 +380,11 @@ class Jobs:
         if name is not None and group is None:
             self._groups[name] = Group(entry)
         entry.phase = READY
-        self.declare(entry.message.queue)  # it may have been deleted while the job ran
-        place = (entry.message.priority, entry.ready_at, entry.arrival, entry)
-        heapq.heappush(self._ready[entry.message.queue], place)
+        message = entry.message
+        waiting = self._ready.get(message.queue)
+        if waiting is None:  # it was deleted while the job ran
+            waiting = self._ready[message.queue] = []
+        heapq.heappush(waiting, (message.priority, entry.ready_at, entry.arrival, entry))
 
     def _pop_ready(self, queues: Sequence[str]) -> Entry | None:
         if len(queues) == 1:
@@ -422,7 +427,11 @@ class Jobs:
                 self._settle(entry, crashed(entry.message, entry.crashes, entry.worker, terms, now), now)
 
     def _settle(self, entry: Entry, settlement: Settlement, now: float) -> None:
-        if isinstance(settlement, Retried):
+        if isinstance(settlement, Succeeded):
+            self._conclude(entry, settlement, now)
+            if settlement.successors:
+                self._follow(settlement.successors, now)
+        elif isinstance(settlement, Retried):
             self._retry(entry, settlement, now)
         elif isinstance(settlement, Released):
             entry.attempt -= 1
@@ -434,7 +443,6 @@ class Jobs:
             self._follow(settlement.successors, now)
         else:
             self._conclude(entry, settlement, now)
-            self._follow(settlement.successors if isinstance(settlement, Succeeded) else (), now)
 
     def _conclude(self, entry: Entry, settlement: Succeeded | Cancelled, now: float) -> None:
         if isinstance(settlement, Cancelled):
@@ -475,26 +483,28 @@ class Jobs:
 
     def _end(self, entry: Entry, phase: int, keeps_until: float | None) -> None:
         self._let_go(entry, phase)
+        message = entry.message
         entry.cancel = None
         entry.keeps_until = keeps_until
         if keeps_until is not None:
             heapq.heappush(self._expiring, (keeps_until, entry.arrival, entry))
         elif phase not in {DEAD, DEAD_ELSEWHERE}:
             self._forget(entry)
-        self._pass_on(entry)
-        self._release_key(entry)
-        self._on_end(entry.message.id)
+        if message.group is not None:
+            self._pass_on(entry, message.group)
+        if message.unique is not None:
+            self._release_key(entry, message.unique)
+        self._on_end(message.id)
 
     def _let_go(self, entry: Entry, phase: int) -> None:
         entry.phase = phase
         entry.token = 0
         entry.terms = None
 
-    def _pass_on(self, entry: Entry) -> None:
+    def _pass_on(self, entry: Entry, name: str) -> None:
         """Let the next job of the group have its turn, if it was this one's."""
-        name = entry.message.group
-        group = None if name is None else self._groups.get(name)
-        if name is None or group is None or group.head is not entry:
+        group = self._groups.get(name)
+        if group is None or group.head is not entry:
             return
         while group.blocked:
             group.head = heapq.heappop(group.blocked)[-1]
@@ -504,10 +514,9 @@ class Jobs:
                 return
         del self._groups[name]
 
-    def _release_key(self, entry: Entry) -> None:
-        key = entry.message.unique
-        holders = None if key is None else self._unique.get(key)
-        if key is not None and holders is not None and entry in holders:
+    def _release_key(self, entry: Entry, key: str) -> None:
+        holders = self._unique.get(key)
+        if holders is not None and entry in holders:
             holders.remove(entry)
             if not holders:
                 del self._unique[key]

@@ -35,7 +35,8 @@ class LedgerJobs(Jobs):
         for id_ in ids:
             entry = self._entries.get(id_)
             if entry is not None and entry.phase in {SCHEDULED_ELSEWHERE, QUEUED_ELSEWHERE}:
-                self._release_key(entry)
+                if entry.message.unique is not None:
+                    self._release_key(entry, entry.message.unique)
                 self._locks = {key: lock for key, lock in self._locks.items() if lock[0] != id_}
                 self._forget(entry)
                 self._ids.pop(id_, None)
