@@ -93,7 +93,8 @@ class Task(Generic[Params, ResultOut]):
             return await app.enqueue_step(self, self.step(args, kwargs))
         if self._fits is not app:
             app.check((self.step(args, kwargs),))
-            self._fits = app
+            # What follows its jobs may be declared anew.
+            self._fits = None if self.on_success or self.on_failure else app
         arguments = self._declaration.arguments
         if not arguments.is_exact(args, kwargs):
             checked = arguments.check(args, kwargs)
