@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -22,11 +23,35 @@ class BrokerAndStore(Broker, Ledger, Protocol):
     """What the embedded brokers are."""
 
 
+@dataclass(frozen=True)
+class Profile:
+    """
+    What a kind of broker is by nature, besides its `Features`; the model expects what this says.
+
+    Attributes:
+        is_durable: The jobs survive a restart.
+        has_records: It can be asked what became of a job.
+        has_clock: Its clock is turned by hand, and its sources say at once what there is. So what comes is known to the
+            job, with its place and its crashes. Otherwise time passes: what is due comes sooner or later, nothing else
+            comes at all, and a crash may be counted to jobs that the worker had not begun.
+        keeps_order: Of one queue and one priority, what was not moved by delays, releases and crashes comes in order.
+            With a clock all comes in order.
+        pace: How long one second of a history is.
+        crew: The queues of each worker.
+    """
+
+    is_durable: bool = False
+    has_records: bool = True
+    has_clock: bool = True
+    keeps_order: bool = True
+    pace: float = 1.0
+    crew: tuple[tuple[str, ...], ...] = (("a", "b"), ("a",))
+
+
 class Carrier(Protocol):
     """One kind of broker, with storage of its own."""
 
-    is_durable: bool
-    """Whether the jobs survive a restart."""
+    profile: Profile
 
     def connect(self) -> BrokerAndStore:
         """Return a broker, to be opened, on the same storage each time."""
@@ -44,6 +69,16 @@ class Carrier(Protocol):
         """Take what is there now, without waiting for more."""
         ...
 
+    def place(self, queue: str) -> str:
+        """Return the name that a queue has there."""
+        ...
+
+    def worker(
+        self, broker: BrokerAndStore, queues: Sequence[str], hearing: Hearing, **terms: Any
+    ) -> AbstractAsyncContextManager[Source]:
+        """Be a worker with a source of its own."""
+        ...
+
     async def crash(self, source: Source) -> None:
         """Let the worker die that takes from *source*, in the middle of everything."""
         ...
@@ -52,11 +87,19 @@ class Carrier(Protocol):
 class Embedded:
     """A broker whose clock is turned by hand, and whose sources can say at once that there is nothing."""
 
-    is_durable = False
+    profile = Profile()
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.time = 1_000_000.0
+
+    def place(self, queue: str) -> str:
+        return queue
+
+    def worker(
+        self, broker: BrokerAndStore, queues: Sequence[str], hearing: Hearing, **terms: Any
+    ) -> AbstractAsyncContextManager[Source]:
+        return broker.consume(queues, hearing, **terms)
 
     def now(self) -> float:
         return self.time
@@ -81,7 +124,7 @@ class MemoryCarrier(Embedded):
 
 
 class SqliteCarrier(Embedded):
-    is_durable = True
+    profile = Profile(is_durable=True)
 
     def connect(self) -> BrokerAndStore:
         return SqliteBroker(str(self.directory / "jobs.db"), synchronous="normal", clock=self.now)

@@ -1,16 +1,27 @@
-"""Any history, on any broker that has a clock of ours: what is delivered is what a simple model says, job by job."""
+"""
+Any history, on any broker: what is delivered is what a simple model says, job by job.
+
+Never by two live leases, nothing that was acknowledged again, all that was not again, nothing delayed early, and in
+order as far as the `Profile` of the broker promises one. Where time is real, no step has to be quick: what must come is
+waited for, and what may come can come.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import itertools
+import sys
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from math import inf
 from pathlib import Path
 from typing import Any
 
+import anyio
 import anyio.from_thread
+import msgspec
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -23,9 +34,13 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from jockey.jobs._broker import Cancelled, Delivery, Died, Published, Released, Retried, Settlement, Succeeded
+from jockey.jobs._broker import Cancelled, Delivery, Died, Published, Record, Released, Retried, Settlement, Succeeded
 from jockey.jobs._message import Message, Trouble
-from tests.jobs.conformance.carriers import CARRIERS, LEASE, Heard, read, settle
+from jockey.jobs.brokers import rabbitmq_intake
+from jockey.jobs.brokers.rabbitmq_topology import TICK
+from tests.jobs.conformance.carriers import CARRIERS, LEASE, Carrier, Heard, read, settle
+from tests.jobs.conformance.rabbit_carriers import rabbit_carrier
+from tests.jobs.rabbit import Rabbit
 
 MAX_CRASHES = 2
 QUEUES = ("a", "b")
@@ -40,7 +55,7 @@ class Job:
     message: Message
     arrival: int
     ready_at: float
-    phase: str = "waiting"  # "running", "dead", "kept", "gone"
+    phase: str = "waiting"  # "running", "dead", "kept", "gone", "perhaps": it may come, or not
     has_come: bool = False  # its time has, so that it is in the line of its group
     lease_ends: float = inf
     keeps_until: float = inf
@@ -48,16 +63,24 @@ class Job:
     flagged: bool = False
     delivery: Delivery | None = None
     worker: int = -1
+    is_moved: bool = False  # it has left its place in the order of its queue
+    in_doubt: int = 1  # how many crashes may be counted to it that it had no part in
 
     @property
     def place(self) -> tuple[float, int]:
         return self.ready_at, self.arrival
+
+    @property
+    def is_lost(self) -> bool:
+        return self.phase == "running" and self.lease_ends < inf
 
 
 @dataclass
 class Model:
     """The semantics in a few lines: every question goes over all jobs."""
 
+    has_groups: bool = True  # across all workers
+    has_records: bool = True
     jobs: list[Job] = field(default_factory=list)
     locks: dict[str, tuple[str, float]] = field(default_factory=dict)
     turns: dict[str, Job] = field(default_factory=dict)
@@ -106,7 +129,7 @@ class Model:
             if job.phase == "waiting"
             and job.has_come
             and job.message.queue in queues
-            and (job.message.group is None or self.turns[job.message.group] is job)
+            and (job.message.group is None or not self.has_groups or self.turns[job.message.group] is job)
         ]
         return sorted(jobs, key=lambda job: (job.message.priority, *job.place))
 
@@ -120,9 +143,28 @@ class Model:
                     self.put_back(job, now)
         taken = self.ready(queues)[:count]
         for job in taken:
-            job.phase = "running"
-            job.lease_ends = inf
+            self.begin(job)
         return taken
+
+    def begin(self, job: Job) -> None:
+        job.phase = "running"
+        job.lease_ends = inf
+
+    def sure(self, queues: tuple[str, ...]) -> list[Job]:
+        """Return what is to come without anything else being done, where time is real."""
+        lost = [job for job in self.jobs if job.is_lost and job.message.queue in queues and not job.flagged]
+        return self.ready(queues) + lost
+
+    def take_one(self, id_: str, queues: tuple[str, ...], now: float) -> Job:
+        """Return the job that has come, where time is real."""
+        job = self.living(id_)
+        assert job is not None, "what has ended does not come again"
+        assert job.phase in {"waiting", "perhaps"} or job.is_lost, "no two workers have it"
+        assert job.message.queue in queues
+        assert job.ready_at <= now, "it is early"
+        job.crashes += job.is_lost
+        self.begin(job)
+        return job
 
     def put_back(self, job: Job, now: float) -> None:
         job.phase = "waiting"
@@ -130,7 +172,7 @@ class Model:
             self.over(job, "kept", now + 86_400)
 
     def over(self, job: Job, phase: str, keeps_until: float) -> None:
-        job.phase = phase
+        job.phase = phase if self.has_records or phase == "dead" else "gone"
         job.keeps_until = keeps_until
         job.flagged = False
         group = job.message.group
@@ -158,22 +200,30 @@ class Model:
 class Histories(RuleBasedStateMachine):
     """What can happen to a broker, in any order."""
 
-    carrier_name = "memory"
     backend = "asyncio"
+
+    @staticmethod
+    def carrier_in(directory: Path) -> Carrier:
+        raise NotImplementedError
 
     def __init__(self) -> None:
         super().__init__()
         self.stack = contextlib.ExitStack()
         self.portal = self.stack.enter_context(anyio.from_thread.start_blocking_portal(self.backend))
         directory = self.stack.enter_context(tempfile.TemporaryDirectory())
-        self.carrier = CARRIERS[self.carrier_name](Path(directory))
-        self.model = Model()
+        self.carrier = self.carrier_in(Path(directory))
+        self.profile = self.carrier.profile
+        self.queues = [self.carrier.place(queue) for queue in QUEUES]
+        self.model = Model(has_records=self.profile.has_records)
         self.numbers = itertools.count()
         self.workers: list[tuple[Any, Any, tuple[str, ...]]] = []
         self.stale: list[tuple[int, Delivery]] = []
+        self.newest: dict[tuple[str, int], tuple[float, int]] = {}
 
     def teardown(self) -> None:
         with self.stack:
+            if sys.exc_info()[0] is None and not self.profile.has_clock:
+                self.all_that_is_left_comes()
             for manager, _, _ in self.workers:
                 manager.__exit__(None, None, None)
             self.portal.call(self.broker.close)
@@ -182,15 +232,28 @@ class Histories(RuleBasedStateMachine):
     def open(self) -> None:
         self.broker = self.carrier.connect()
         self.portal.call(self.broker.open)
-        for queue in QUEUES:
+        for queue in self.queues:
             self.portal.call(self.broker.declare, queue)
-        self.workers = [self.hire(("a", "b")), self.hire(("a",))]
+        self.features = self.broker.features
+        self.model.has_groups = self.features.groups == "everywhere"
+        self.workers = [self.hire(tuple(map(self.carrier.place, queues))) for queues in self.profile.crew]
 
     def hire(self, queues: tuple[str, ...]) -> tuple[Any, Any, tuple[str, ...]]:
         manager = self.portal.wrap_async_context_manager(
-            self.broker.consume(queues, Heard().hearing, worker="w", lease=LEASE, max_crashes=MAX_CRASHES)
+            self.carrier.worker(
+                self.broker, queues, Heard().hearing, worker="w", lease=LEASE, max_crashes=self.max_crashes
+            )
         )
         return manager, manager.__enter__(), queues
+
+    @property
+    def max_crashes(self) -> int:
+        # Where it is not known to the job how many there were, none shall die of it.
+        return MAX_CRASHES if self.profile.has_clock else 100
+
+    def lasting(self, seconds: float) -> float:
+        """Return how long something is kept: where time is real, until the end."""
+        return seconds if self.profile.has_clock else 10_000.0
 
     def now(self) -> float:
         self.model.advance(self.carrier.now())
@@ -209,17 +272,29 @@ class Histories(RuleBasedStateMachine):
     def push(self, count: int, seconds: float, delay: float, **fields: Any) -> None:
         self.time_passes(seconds)
         now = self.now()
-        not_before = now + delay if delay else 0.0
+        fields["queue"] = self.carrier.place(fields["queue"])
+        if not self.features.uniqueness:
+            fields |= {"unique": None, "unique_for": None}
+        elif isinstance(fields["unique_for"], float):
+            fields["unique_for"] = self.lasting(fields["unique_for"])
+        not_before = now + delay * self.profile.pace if delay else 0.0
         messages = [
             Message(id=f"j{next(self.numbers)}", name="t", not_before=not_before, **fields) for _ in range(count)
         ]
         expected = [self.model.push(message, now) for message in messages]
+        if delay:
+            self.move(*(message.id for message in messages))
 
         assert self.portal.call(self.broker.publish, messages) == expected
 
+    def move(self, *ids: str) -> None:
+        """Note that these have no place in the order any more."""
+        for job in self.model.jobs:
+            job.is_moved |= job.message.id in ids
+
     def push_an_id_again(self, data: st.DataObject) -> None:
         id_ = data.draw(st.sampled_from([job.message.id for job in self.model.jobs]))
-        message = Message(id=id_, name="again", queue="a")
+        message = Message(id=id_, name="again", queue=self.queues[0])
         expected = [self.model.push(message, self.now()), Published(id_, is_new=False)]
 
         assert self.portal.call(self.broker.publish, [message, message]) == expected
@@ -228,16 +303,54 @@ class Histories(RuleBasedStateMachine):
     def work(self, worker: int, fates: list[str], seconds: float) -> None:
         """Take jobs, and let something become of each."""
         self.time_passes(seconds)
-        _, source, queues = self.workers[worker]
-        expected = self.model.take(queues, len(fates), self.now())
+        worker %= len(self.workers)
+        take = self.take if self.profile.has_clock else self.take_what_may_come
+        for (job, delivery), fate in zip(take(worker, len(fates)), fates, strict=False):
+            job.delivery, job.worker = delivery, worker
+            self.settle(job, fate)
 
-        taken = self.portal.call(self.carrier.poll, source, len(fates))
+    def take(self, worker: int, count: int) -> list[tuple[Job, Delivery]]:
+        _, source, queues = self.workers[worker]
+        expected = self.model.take(queues, count, self.now())
+
+        taken = self.portal.call(self.carrier.poll, source, count)
 
         assert [read(delivery) for delivery in taken] == [job.message for job in expected]
         assert [delivery.crashes for delivery in taken] == [job.crashes for job in expected]
-        for job, delivery, fate in zip(expected, taken, fates, strict=False):
-            job.delivery, job.worker = delivery, worker
-            self.settle(job, fate)
+        return list(zip(expected, taken, strict=True))
+
+    def take_what_may_come(self, worker: int, count: int) -> list[tuple[Job, Delivery]]:
+        _, source, queues = self.workers[worker]
+        self.now()
+        sure = min(count, len(self.model.sure(queues)))
+
+        taken = self.portal.call(partial(self.carrier.poll, source, count, sure=sure))
+
+        now = self.now()
+        return [(self.check(delivery, queues, now), delivery) for delivery in taken]
+
+    def check(self, delivery: Delivery, queues: tuple[str, ...], now: float) -> Job:
+        message = read(delivery)
+        job = self.model.take_one(message.id, queues, now)
+        assert message == job.message
+        assert job.crashes <= delivery.crashes <= job.crashes + job.in_doubt
+        if self.profile.keeps_order and not job.is_moved and not delivery.crashes:
+            line = message.queue, message.priority
+            assert self.newest.get(line, (0, 0)) < job.place, "one that came later was first"
+            self.newest[line] = job.place
+        return job
+
+    def all_that_is_left_comes(self) -> None:
+        """Work until there is nothing any more that must come."""
+        for worker in range(len(self.workers)):
+            for job in self.model.jobs:
+                if job.phase == "running" and job.worker == worker and not job.is_lost:
+                    self.settle(job, "release")
+        while left := [job for job in self.model.jobs if job.phase == "waiting" or (job.is_lost and not job.flagged)]:
+            self.time_passes(max(0.0, *(job.ready_at - self.now() for job in left)) / self.profile.pace)
+            for job, delivery in self.take_what_may_come(0, len(left)):
+                job.delivery, job.worker = delivery, 0
+                self.settle(job, "succeed")
 
     @rule(data=st.data(), fate=FATES)
     @precondition(lambda self: any(job.phase == "running" for job in self.model.jobs))
@@ -251,26 +364,26 @@ class Histories(RuleBasedStateMachine):
     )
     def operate(self, data: st.DataObject, kind: str) -> None:
         """Do what is done less often."""
-        if kind == "again" and self.model.jobs:
+        if kind == "again" and self.model.jobs and self.features.uniqueness:
             self.push_an_id_again(data)
         elif kind == "stale" and self.stale:
             self.settle_what_is_not_held(data)
-        elif kind == "restart" and self.carrier.is_durable:
+        elif kind == "restart" and self.profile.is_durable:
             self.broker_restarts()
-        elif kind == "cancel" and self.model.jobs:
+        elif kind == "cancel" and self.model.jobs and self.features.cancellation:
             self.cancel(data)
         elif kind == "dead":
             self.dead_letters(data)
         elif kind == "purge":
-            self.purge(data.draw(st.sampled_from(QUEUES)))
+            self.purge(data.draw(st.sampled_from(self.queues)))
 
     def settle(self, job: Job, fate: str) -> None:
         fields = {name: getattr(job.message, name) for name in job.message.__struct_fields__}
         settlement = {
             "succeed": Succeeded(b"1"),
-            "keep": Succeeded(b"1", ttl=12),
+            "keep": Succeeded(b"1", ttl=self.lasting(12)),
             "retry at once": Retried(Message(**fields | {"attempt": 8}), delay=0),
-            "retry later": Retried(Message(**fields | {"attempt": 9}), delay=7),
+            "retry later": Retried(Message(**fields | {"attempt": 9}), delay=7 * self.profile.pace),
             "die": Died(Trouble(message="no")),
             "cancel": Cancelled("stop"),
             "release": Released(),
@@ -278,6 +391,9 @@ class Histories(RuleBasedStateMachine):
         if settlement is None or job.delivery is None:
             return
         self.model.settle(job, settlement, self.now())
+        job.is_moved |= isinstance(settlement, Released) or getattr(settlement, "delay", 0) > 0
+        if isinstance(settlement, Retried) and not self.profile.has_clock:
+            job.crashes = 0  # it is a new message there
 
         assert self.portal.call(settle, self.workers[job.worker][1], job.delivery, settlement)
 
@@ -291,8 +407,12 @@ class Histories(RuleBasedStateMachine):
     @rule(worker=st.integers(0, 1), is_killed=st.booleans(), seconds=SECONDS)
     def worker_ends(self, worker: int, *, is_killed: bool, seconds: float = 0) -> None:
         now = self.now()
+        worker %= len(self.workers)
         manager, source, queues = self.workers[worker]
         for job in self.model.jobs:
+            if job.message.queue in queues:
+                job.is_moved = True  # the worker may have had it, taken or not
+                job.in_doubt += is_killed
             if job.phase == "running" and job.lease_ends == inf and job.worker == worker:
                 assert job.delivery is not None
                 self.stale.append((worker, job.delivery))
@@ -308,7 +428,7 @@ class Histories(RuleBasedStateMachine):
         self.time_passes(seconds)
 
     def broker_restarts(self) -> None:
-        for worker in (0, 1):
+        for worker in range(len(self.workers)):
             self.worker_ends(worker, is_killed=True)
         for manager, _, _ in self.workers:
             manager.__exit__(None, None, None)
@@ -316,7 +436,7 @@ class Histories(RuleBasedStateMachine):
         self.open()
 
     def time_passes(self, seconds: float) -> None:
-        self.portal.call(self.carrier.advance, seconds)
+        self.portal.call(self.carrier.advance, seconds * self.profile.pace)
 
     def cancel(self, data: st.DataObject) -> None:
         now = self.now()
@@ -343,12 +463,16 @@ class Histories(RuleBasedStateMachine):
                 assert self.portal.call(self.broker.drop, [job.message.id]) == 1
             else:
                 assert self.portal.call(self.broker.replay, [job.message.id]) == 1
-                [found] = [self.portal.call(self.broker.record, job.message.id)]
-                assert found is not None
-                assert found.message is not None
-                job.message = found.message
-                job.phase, job.ready_at, job.crashes, job.has_come = "waiting", now, 0, False
+                job.message = self.replayed(job, records)
+                job.phase, job.ready_at, job.crashes, job.has_come, job.is_moved = "waiting", now, 0, False, True
                 self.model.come(job)
+
+    def replayed(self, job: Job, dead: Sequence[Record]) -> Message:
+        """Return what a dead letter has become: from its record, or else from what it was."""
+        if self.profile.has_clock:
+            dead = [self.portal.call(self.broker.record, job.message.id)]
+        [message] = [record.message for record in dead if record.id == job.message.id]
+        return msgspec.structs.replace(message, attempt=0, not_before=0.0)
 
     def purge(self, queue: str) -> None:
         self.now()
@@ -357,12 +481,24 @@ class Histories(RuleBasedStateMachine):
             job.phase = "gone"
         for job in waiting:
             self.model.over(job, "gone", inf)
+        if not self.profile.has_clock:
+            self.purge_what_can_be_reached(queue, waiting)
+            return
 
         assert self.portal.call(self.broker.purge, queue) == len(waiting)
 
+    def purge_what_can_be_reached(self, queue: str, waiting: list[Job]) -> None:
+        for job in waiting:
+            job.phase = "kept" if self.features.cancellation else "perhaps"
+        for job in self.model.jobs:
+            if job.is_lost and job.message.queue == queue:
+                job.phase = "perhaps"
+
+        self.portal.call(self.broker.purge, queue)
+
     @invariant()
     def counts_are_right(self) -> None:
-        if not self.workers:
+        if not self.workers or not self.profile.has_clock:
             return
         now = self.now()
         for info in self.portal.call(self.broker.info):
@@ -376,11 +512,39 @@ class Histories(RuleBasedStateMachine):
             assert info.oldest_wait == max(come, default=0.0)
 
 
+def hold(carrier_in: Any, backend: str, examples: int, steps: int) -> None:
+    """Hold a kind of broker against the model."""
+    machine = type("Machine", (Histories,), {"carrier_in": staticmethod(carrier_in), "backend": backend})
+
+    run_state_machine_as_test(machine, settings=settings(max_examples=examples, stateful_step_count=steps))  # type: ignore[no-untyped-call]
+
+
 @pytest.mark.parametrize(
     ("carrier", "backend", "examples"),
     [("memory", "asyncio", 150), ("memory", "trio", 20), ("sqlite", "asyncio", 60), ("sqlite", "trio", 8)],
 )
 def test_every_history_is_that_of_the_model(carrier: str, backend: str, examples: int) -> None:
-    machine = type("Machine", (Histories,), {"carrier_name": carrier, "backend": backend})
+    hold(CARRIERS[carrier], backend, examples, 30)
 
-    run_state_machine_as_test(machine, settings=settings(max_examples=examples, stateful_step_count=30))  # type: ignore[no-untyped-call]
+
+@pytest.mark.broker
+@pytest.mark.parametrize(
+    ("kind", "backend", "examples"),
+    [("alone", "asyncio", 5), ("in order", "trio", 5), ("memory", "trio", 5), ("sqlite", "asyncio", 5)],
+)
+def test_every_history_on_rabbitmq_is_that_of_the_model(
+    kind: str, backend: str, examples: int, amqp_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rabbit, numbers = Rabbit(amqp_url), itertools.count()
+    monkeypatch.setattr(rabbitmq_intake, "LOOK_EVERY", 0.05)
+    monkeypatch.setattr(rabbitmq_intake, "PATIENCE", 10_000.0 if kind == "in order" else 0.05)
+
+    def carrier_in(directory: Path) -> Carrier:
+        return rabbit_carrier(rabbit, kind, next(numbers), directory)
+
+    try:
+        hold(carrier_in, backend, examples, 15)
+    finally:
+        rabbit.queues = [f"{rabbit.name}-{number}-{queue}" for number in range(next(numbers)) for queue in QUEUES]
+        rabbit.buckets = {TICK << power for power in range(4)}
+        anyio.run(rabbit.clean)
