@@ -23,7 +23,7 @@ import anyio
 import anyio.from_thread
 import msgspec
 import pytest
-from hypothesis import settings
+from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -263,7 +263,7 @@ class Histories(RuleBasedStateMachine):
         count=st.integers(1, 5),
         seconds=SECONDS,
         queue=st.sampled_from(QUEUES),
-        delay=st.sampled_from([0, 0, 0, 1, 15]),
+        delay=st.sampled_from([0, 0, 1, 15, 15]),
         priority=st.integers(0, 2),
         group=st.sampled_from([None, None, "g", "h"]),
         unique=st.sampled_from([None, None, None, "k", "l"]),
@@ -341,13 +341,12 @@ class Histories(RuleBasedStateMachine):
         return job
 
     def all_that_is_left_comes(self) -> None:
-        """Work until there is nothing any more that must come."""
+        """Work, also before anything is due, until there is nothing any more that must come."""
         for worker in range(len(self.workers)):
             for job in self.model.jobs:
                 if job.phase == "running" and job.worker == worker and not job.is_lost:
                     self.settle(job, "release")
         while left := [job for job in self.model.jobs if job.phase == "waiting" or (job.is_lost and not job.flagged)]:
-            self.time_passes(max(0.0, *(job.ready_at - self.now() for job in left)) / self.profile.pace)
             for job, delivery in self.take_what_may_come(0, len(left)):
                 job.delivery, job.worker = delivery, 0
                 self.settle(job, "succeed")
@@ -512,11 +511,12 @@ class Histories(RuleBasedStateMachine):
             assert info.oldest_wait == max(come, default=0.0)
 
 
-def hold(carrier_in: Any, backend: str, examples: int, steps: int) -> None:
+def hold(carrier_in: Any, backend: str, examples: int, steps: int, **options: Any) -> None:
     """Hold a kind of broker against the model."""
     machine = type("Machine", (Histories,), {"carrier_in": staticmethod(carrier_in), "backend": backend})
+    limits = settings(max_examples=examples, stateful_step_count=steps, **options)
 
-    run_state_machine_as_test(machine, settings=settings(max_examples=examples, stateful_step_count=steps))  # type: ignore[no-untyped-call]
+    run_state_machine_as_test(machine, settings=limits)  # type: ignore[no-untyped-call]
 
 
 @pytest.mark.parametrize(
@@ -530,7 +530,7 @@ def test_every_history_is_that_of_the_model(carrier: str, backend: str, examples
 @pytest.mark.broker
 @pytest.mark.parametrize(
     ("kind", "backend", "examples"),
-    [("alone", "asyncio", 5), ("in order", "trio", 5), ("memory", "trio", 5), ("sqlite", "asyncio", 5)],
+    [("alone", "asyncio", 4), ("in order", "trio", 4), ("memory", "trio", 4), ("sqlite", "asyncio", 4)],
 )
 def test_every_history_on_rabbitmq_is_that_of_the_model(
     kind: str, backend: str, examples: int, amqp_url: str, monkeypatch: pytest.MonkeyPatch
@@ -543,7 +543,8 @@ def test_every_history_on_rabbitmq_is_that_of_the_model(
         return rabbit_carrier(rabbit, kind, next(numbers), directory)
 
     try:
-        hold(carrier_in, backend, examples, 15)
+        # A history that takes its time is told as it was: to look for a shorter one would take minutes.
+        hold(carrier_in, backend, examples, 12, phases=(Phase.reuse, Phase.generate))
     finally:
         rabbit.queues = [f"{rabbit.name}-{number}-{queue}" for number in range(next(numbers)) for queue in QUEUES]
         rabbit.buckets = {TICK << power for power in range(4)}
