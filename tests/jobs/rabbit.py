@@ -14,7 +14,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import anyio
 
-from jockey.jobs._broker import Delivery, Hearing, Source
+from jockey.jobs._broker import Delivery, Hearing, Settlement, Source
 from jockey.jobs._codec import decode
 from jockey.jobs._message import Message
 from jockey.jobs.brokers.rabbitmq import RabbitBroker
@@ -86,6 +86,14 @@ async def take(source: Source, count: int) -> list[Delivery]:
     while len(taken) < count:
         taken += await source.take(count - len(taken))
     return taken
+
+
+async def settle(source: Source, delivery: Delivery, settlement: Settlement) -> bool:
+    """Settle one; return whether it was held, or raise what is to be told of it."""
+    [answer] = await source.settle_many([(delivery, settlement)])
+    if isinstance(answer, Exception):
+        raise answer
+    return answer
 
 
 async def names(source: Source, count: int) -> list[str]:

@@ -18,7 +18,7 @@ from jockey.jobs._state import State
 from jockey.jobs.brokers import rabbitmq_intake
 from jockey.jobs.brokers.rabbitmq import RabbitBroker
 from jockey.jobs.brokers.rabbitmq_client import Parcel
-from tests.jobs.rabbit import Rabbit, names, new, read, take
+from tests.jobs.rabbit import Rabbit, names, new, read, settle, take
 
 # The thread's business alone: it is asyncio on both sides.
 on_asyncio = pytest.mark.parametrize("anyio_backend", ["asyncio"], indirect=True)
@@ -121,7 +121,7 @@ async def test_shorter_delay_overtakes_a_longer_one(rabbit: Rabbit, broker: Rabb
     async with rabbit.consume(broker) as source:
         [delivery] = await source.take(5)
         arrived = time.time()
-        await source.settle(delivery, Succeeded(b"1"))
+        await settle(source, delivery, Succeeded(b"1"))
 
     assert read(delivery).name == "soon"
     assert arrived >= read(delivery).not_before
@@ -133,7 +133,7 @@ async def test_delayed_job_keeps_its_priority(rabbit: Rabbit, broker: RabbitBrok
 
     async with rabbit.consume(broker) as source:
         [delivery] = await take(source, 1)
-        await source.settle(delivery, Released())
+        await settle(source, delivery, Released())
         [delivery] = await take(source, 1)
     assert delivery.priority == 0  # type: ignore[attr-defined]
 
@@ -146,7 +146,7 @@ async def test_retried_job_comes_after_its_delay_and_at_once_without_one(rabbit:
         for attempt, delay in ((1, 0.2), (2, 0.0)):
             [delivery] = await take(source, 1)
             again = new(rabbit.queue, f"try-{attempt}", attempt=attempt)
-            assert await source.settle(delivery, Retried(again, delay))
+            assert await settle(source, delivery, Retried(again, delay))
         [delivery] = await take(source, 1)
 
     assert read(delivery).attempt == 2
@@ -159,9 +159,63 @@ async def test_settled_job_never_comes_again(rabbit: Rabbit, broker: RabbitBroke
     async with rabbit.consume(broker) as source:
         taken = await take(source, 4)
         ends = [Succeeded(b"1"), Died(Trouble(message="no")), Cancelled("enough"), Released()]
-        assert [await source.settle(delivery, end) for delivery, end in zip(taken, ends, strict=True)] == [True] * 4
-        assert [await source.settle(delivery, Succeeded(b"1")) for delivery in taken] == [False] * 4
+        assert [await settle(source, delivery, end) for delivery, end in zip(taken, ends, strict=True)] == [True] * 4
+        assert [await settle(source, delivery, Succeeded(b"1")) for delivery in taken] == [False] * 4
         assert await names(source, 1) == ["d"]
+
+
+async def test_each_of_many_settlements_has_its_own_answer(rabbit: Rabbit, broker: RabbitBroker) -> None:
+    await broker.publish([new(rabbit.queue, name) for name in "abcd"])
+
+    async with rabbit.consume(broker) as source:
+        a, b, c, d = await take(source, 4)
+        too_large = Retried(new(rabbit.queue, args=("x" * 17_000_000,)), 0)
+        foreign: Any = "delivery"
+        done = Succeeded(b"1")
+        ends = [(b, done), (foreign, done), (a, Retried(new(rabbit.queue, "again"), 0)), (b, done), (c, too_large)]
+        answers = await source.settle_many([*ends, (d, done)])
+        assert [answer if isinstance(answer, bool) else type(answer) for answer in answers] == [
+            True,
+            UnsupportedError,
+            True,
+            False,
+            UnsupportedError,
+            True,
+        ]
+        assert await settle(source, c, done)
+        assert await names(source, 1) == ["again"]
+    assert [record.name for record in await broker.peek(rabbit.queue, 2)] == ["again"]
+
+
+async def test_older_ones_stay_when_younger_ones_are_settled(rabbit: Rabbit, broker: RabbitBroker) -> None:
+    await broker.publish([new(rabbit.queue, name) for name in "abcdef"])
+    async with rabbit.consume(broker) as source:
+        a, b, c, d, e, f = await take(source, 6)
+        done = Succeeded(b"1")
+        assert await source.settle_many([(c, done), (b, done)]) == [True, True]
+        assert await source.settle_many([(a, done), (f, done)]) == [True, True]
+        assert await source.settle_many([(e, done)]) == [True]
+        assert not d.crashes
+
+    assert [record.name for record in await broker.peek(rabbit.queue, 6)] == ["d"]
+
+
+@on_asyncio
+async def test_name_that_amqp_cannot_carry_is_refused(rabbit: Rabbit, broker: RabbitBroker) -> None:
+    with pytest.raises(UnsupportedError, match="at most 255 bytes"):
+        await broker.publish([new(rabbit.queue), new(rabbit.queue, id="x" * 256)])
+
+    assert not (await broker.info(rabbit.queue))[0].ready
+
+
+@on_asyncio
+async def test_closed_channel_settles_nothing(broker: RabbitBroker) -> None:
+    async def ack(channel: Any) -> None:
+        await channel.close()
+        with pytest.raises(BrokerUnavailableError, match="was closed"):
+            channel.ack([1])
+
+    await broker._control(ack)
 
 
 async def test_released_job_comes_before_those_that_wait_and_spends_nothing(
@@ -170,8 +224,8 @@ async def test_released_job_comes_before_those_that_wait_and_spends_nothing(
     await broker.publish([new(rabbit.queue, name) for name in "abc"])
     async with rabbit.consume(broker) as source:
         [a, b] = await take(source, 2)
-        assert await source.settle(a, Released())
-        assert await source.settle(b, Succeeded(b"1"))
+        assert await settle(source, a, Released())
+        assert await settle(source, b, Succeeded(b"1"))
 
     assert [record.name for record in await broker.peek(rabbit.queue, 3)] == ["a", "c"]
     for _ in range(4):
@@ -193,7 +247,7 @@ async def test_successors_are_published_before_the_end_and_to_new_queues_too(
             Died(Trouble(message="no"), successors=[new(other, "bad")]),
         ):
             [delivery] = await take(source, 1)
-            assert await source.settle(delivery, end)
+            assert await settle(source, delivery, end)
 
     async with rabbit.consume(broker, other) as source:
         assert await names(source, 2) == ["good", "bad"]
@@ -210,10 +264,10 @@ async def test_settlement_that_is_refused_leaves_the_job_unsettled(rabbit: Rabbi
         [delivery] = await take(source, 1)
         await broker.delete(other)
         with pytest.raises(QueueNotDeclaredError, match="there is no queue"):
-            await source.settle(delivery, Retried(new(other), 0))
+            await settle(source, delivery, Retried(new(other), 0))
         with pytest.raises(UnsupportedError, match=r"has 1\d+ bytes, RabbitMQ takes at most 16776192"):
-            await source.settle(delivery, Retried(new(rabbit.queue, args=("x" * 17_000_000,)), 0))
-        assert await source.settle(delivery, Died(Trouble(message="nobody wants it")))
+            await settle(source, delivery, Retried(new(rabbit.queue, args=("x" * 17_000_000,)), 0))
+        assert await settle(source, delivery, Died(Trouble(message="nobody wants it")))
 
 
 @on_asyncio
@@ -226,11 +280,11 @@ async def test_dead_letters_keep_job_reason_and_history(rabbit: Rabbit, broker: 
     async with rabbit.consume(broker) as source:
         for delivery in await take(source, 2):
             if delivery.body == b"{nonsense":
-                await source.settle(delivery, Died(Trouble(message="unreadable", at=1.0)))
+                await settle(source, delivery, Died(Trouble(message="unreadable", at=1.0)))
             else:
                 dead = new(rabbit.queue, "a", id=job.id, attempt=2, troubles=troubles)
                 error = Trouble(message="x" * 100_000, traceback="y" * 100_000, at=2.0)
-                await source.settle(delivery, Died(error, message=dead))
+                await settle(source, delivery, Died(error, message=dead))
 
     for _ in range(2):
         records = await broker.dead(rabbit.queue)
@@ -271,7 +325,7 @@ async def test_dead_letters_are_replayed_and_dropped(rabbit: Rabbit, broker: Rab
     await send_raw(broker, rabbit.queue, b"{nonsense")
     async with rabbit.consume(broker) as source:
         for delivery in await take(source, 4):
-            await source.settle(delivery, Died(Trouble(message="no"), message=None))
+            await settle(source, delivery, Died(Trouble(message="no"), message=None))
     [unreadable] = [record.id for record in await broker.dead() if record.body]
 
     assert await broker.replay([jobs[0].id, unreadable, "unknown"]) == 2
@@ -364,9 +418,9 @@ async def test_worker_that_is_busy_leaves_the_rest_to_others(
         others = await take(idle, 2)
         assert {read(delivery).name for delivery in [*mine, *others]} == {"00", "01", "10", "11"}
         for delivery in mine:
-            assert await busy.settle(delivery, Succeeded(b"1"))
+            assert await settle(busy, delivery, Succeeded(b"1"))
         for delivery in others:
-            assert await idle.settle(delivery, Released())
+            assert await settle(idle, delivery, Released())
         # It wants something again, and so it gets something again.
         again = await take(busy, 2)
         assert {read(delivery).name for delivery in again} == {read(delivery).name for delivery in others}
@@ -396,7 +450,7 @@ async def test_job_whose_worker_is_killed_comes_again_and_is_dead_in_the_end(
         async with rabbit.consume(broker) as source:
             [delivery] = await take(source, 1)
             assert delivery.crashes == crashes
-            await source.settle(delivery, Released())
+            await settle(source, delivery, Released())
     await anyio.to_thread.run_sync(die_with_a_job, rabbit.url, rabbit.queue)
     hearing = Hearing(on_cancel=print, on_lost=print, on_crashed=lambda message, trouble: [follower])
     async with rabbit.consume(broker, hearing=hearing) as source:
@@ -432,7 +486,7 @@ async def test_what_no_worker_has_started_is_not_dead_however_often_it_comes_bac
             [delivery] = await take(source, 1)
             # Nobody knows whether one of them had started it; that alone kills no job.
             assert delivery.crashes == 1
-            await source.settle(delivery, Released())
+            await settle(source, delivery, Released())
     assert await broker.dead() == []
 
 
@@ -447,7 +501,7 @@ async def test_what_was_lost_before_is_taken_only_to_be_started(rabbit: Rabbit, 
         assert {read(delivery).name for delivery in taken if delivery.crashes} == {"a", "b"}
         for delivery in taken:
             if not delivery.crashes:
-                await source.settle(delivery, Succeeded(b"1"))
+                await settle(source, delivery, Succeeded(b"1"))
 
     async with rabbit.consume(broker, worker="w1") as first, rabbit.consume(broker, worker="w2") as second:
         [mine] = await take(first, 1)
@@ -496,7 +550,7 @@ async def test_what_rabbitmq_cannot_do_is_refused(rabbit: Rabbit, broker: Rabbit
             pass
     async with rabbit.consume(broker) as source:
         with pytest.raises(UnsupportedError, match="comes from another broker"):
-            await source.settle("delivery", Released())  # type: ignore[arg-type]
+            await settle(source, "delivery", Released())  # type: ignore[arg-type]
 
 
 async def test_broker_that_is_not_open_says_so(rabbit: Rabbit) -> None:

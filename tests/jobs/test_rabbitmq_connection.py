@@ -21,8 +21,9 @@ from jockey.jobs._errors import BrokerUnavailableError, QueueNotDeclaredError
 from jockey.jobs._message import Message, Trouble
 from jockey.jobs.brokers import rabbitmq_client, rabbitmq_intake
 from jockey.jobs.brokers.rabbitmq_client import Channel, Parcel
+from jockey.jobs.brokers.rabbitmq_intake import Ending
 from jockey.jobs.brokers.rabbitmq_thread import Reply
-from tests.jobs.rabbit import Nth, Proxy, Rabbit, new, read, take
+from tests.jobs.rabbit import Nth, Proxy, Rabbit, new, read, settle, take
 
 # What takes long is the thread's business alone, and asyncio on both sides.
 on_asyncio = pytest.mark.parametrize("anyio_backend", ["asyncio"], indirect=True)
@@ -89,7 +90,7 @@ async def work(rabbit: Rabbit, broker: Any, queue: str) -> list[str]:
             message = read(delivery)
             worked.append(f"{message.name}{message.attempt}")
             end = Succeeded(b"1") if message.attempt else Retried(new(queue, "a", id=message.id, attempt=1), 0)
-            if await source.settle(delivery, end) and message.attempt:
+            if await settle(source, delivery, end) and message.attempt:
                 return worked
 
 
@@ -128,8 +129,8 @@ async def test_worker_consumes_again_when_rabbitmq_is_back(rabbit: Rabbit) -> No
                 proxy.refuse()
                 await rabbit.has_lost.wait()
 
-                assert await source.settle(held[0], Succeeded(b"1")) is False
-                assert await source.settle(held[1], Died(Trouble(message="no"))) is False
+                assert await settle(source, held[0], Succeeded(b"1")) is False
+                assert await settle(source, held[1], Died(Trouble(message="no"))) is False
                 async with anyio.create_task_group() as tasks:
                     again: list[Any] = []
 
@@ -230,10 +231,10 @@ async def test_settlement_waits_for_the_connection_that_publishes(rabbit: Rabbit
                     publishing.refuse()
                     async with anyio.create_task_group() as tasks:
 
-                        async def settle() -> None:
-                            assert await source.settle(delivery, Retried(new(rabbit.queue, "again"), 0))
+                        async def tell() -> None:
+                            assert await settle(source, delivery, Retried(new(rabbit.queue, "again"), 0))
 
-                        tasks.start_soon(settle)
+                        tasks.start_soon(tell)
                         await anyio.sleep(0.2)
                         publishing.accept()
                     [delivery] = await take(source, 1)
@@ -252,10 +253,10 @@ async def test_settlement_is_refused_when_the_lease_is_lost_while_it_waits(rabbi
                 proxy.how = "stall"
                 async with anyio.create_task_group() as tasks:
 
-                    async def settle() -> None:
-                        assert await source.settle(delivery, Retried(new(rabbit.queue), 0)) is False
+                    async def tell() -> None:
+                        assert await settle(source, delivery, Retried(new(rabbit.queue), 0)) is False
 
-                    tasks.start_soon(settle)
+                    tasks.start_soon(tell)
                     while proxy.breaks.left:
                         await anyio.sleep(0.01)
                     proxy.refuse()
@@ -291,7 +292,7 @@ async def test_heartbeats_go_on_while_the_event_loop_is_blocked(rabbit: Rabbit) 
                 while proxy.beats == before:
                     time.sleep(0.01)
                 # Where the whole process has stood still for longer than the lease, it is lost, and that is told.
-                assert await source.settle(delivery, Succeeded(b"1")) is not bool(rabbit.lost)
+                assert await settle(source, delivery, Succeeded(b"1")) is not bool(rabbit.lost)
 
 
 @on_asyncio
@@ -313,7 +314,7 @@ async def test_silent_connection_is_noticed(rabbit: Rabbit, monkeypatch: pytest.
                     proxy.drop()
                     [again] = await take(source, 1)
                     assert (read(again).name, again.crashes) == ("held", 1)
-                    assert await source.settle(again, Succeeded(b"1"))
+                    assert await settle(source, again, Succeeded(b"1"))
 
 
 async def test_broker_that_is_closed_meanwhile_answers_those_who_wait(
@@ -367,7 +368,7 @@ async def test_worker_that_steps_back_may_lose_its_connection(rabbit: Rabbit, mo
 async def test_acknowledgement_that_cannot_be_sent_is_no_settlement(
     rabbit: Rabbit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def ack(channel: object, tags: object) -> None:
+    def ack(channel: object, tags: object) -> None:
         raise BrokerUnavailableError("cut")
 
     async with rabbit.open() as broker:
@@ -377,23 +378,23 @@ async def test_acknowledgement_that_cannot_be_sent_is_no_settlement(
             [first, second] = await take(source, 2)
             with monkeypatch.context() as patch:
                 patch.setattr(Channel, "ack", ack)
-                assert await source.settle(first, Succeeded(b"1")) is False
+                assert await settle(source, first, Succeeded(b"1")) is False
             intake: Any = source.intake  # type: ignore[attr-defined]
             broker_thread: Any = intake._thread
 
-            # Lost in the very moment in which it is settled, and something that comes when all is lost.
-            reply: Any = Reply[bool](broker_thread.home)
+            # Lost before that is known to whoever settles it, and something that comes when all is lost.
+            reply: Any = Reply[list[bool | Exception]](broker_thread.home)
             channel = intake._channel
             arrival = first.arrival  # type: ignore[attr-defined]
 
             def lose() -> None:
-                intake.settle(second, (), (), reply)
                 intake._lose_all()
-                intake._arrive(channel, rabbit.queue, rabbit.queue, 1, arrival)
+                intake._arrive(channel, rabbit.queue, rabbit.queue, 1, [arrival])
+                intake.settle([Ending(second)], reply)
 
             broker_thread.post(lose)
             await reply.event.wait()
-            assert reply.result() is False
+            assert reply.result() == [False]
             broker_thread.post(lambda: setattr(intake, "_channel", channel))
 
 

@@ -10,12 +10,15 @@ from typing import Any, cast
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pamqp.commands import Basic
 
 from jockey.jobs._errors import BrokerUnavailableError
 from jockey.jobs.brokers import rabbitmq_intake
 from jockey.jobs.brokers.rabbitmq_client import Arrival, Channel, translated
+from jockey.jobs.brokers.rabbitmq_frames import acknowledged
 from jockey.jobs.brokers.rabbitmq_intake import Intake
 from jockey.jobs.brokers.rabbitmq_messages import RabbitDelivery, delivery_of
+from jockey.jobs.brokers.rabbitmq_sender import _settle
 from jockey.jobs.brokers.rabbitmq_shelf import Shelf
 from jockey.jobs.brokers.rabbitmq_thread import LoopThread, Mailbox, tell
 from jockey.jobs.brokers.rabbitmq_topology import LONGEST, TICK, bucket_for
@@ -120,7 +123,7 @@ def test_consumers_are_not_made_anew_while_something_is_there_to_be_taken() -> N
         shelf.take(2)
         assert not shelf.has_room()
 
-        shelf.put(deliveries[0])
+        shelf.put(deliveries[:1])
 
         assert shelf.has_room()
 
@@ -158,3 +161,57 @@ def _renewing(shelf: Shelf, renewed: list[int]) -> Callable[[int], Coroutine[Non
         shelf.renew(allowance)
 
     return renew
+
+
+def test_end_of_what_nobody_waits_for_is_no_error() -> None:
+    async def main() -> None:
+        ended = asyncio.get_running_loop().create_future()
+        ended.cancel()
+        _settle(ended, None)
+        _settle(ended, BrokerUnavailableError("gone"))
+
+    asyncio.run(main())
+
+
+class _Underlay:
+    """A channel of the client library, whose answers the test gives."""
+
+    number = 1
+    is_closed = False
+
+    def __init__(self) -> None:
+        self.connection = SimpleNamespace(connection_tune=SimpleNamespace(frame_max=131_072))
+        self.closing = asyncio.get_running_loop().create_future()
+        self.answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+
+    async def basic_get(self, queue: str) -> Any:
+        return await self.answer
+
+
+def test_nothing_that_is_on_its_way_to_us_is_acknowledged_with_what_came_later() -> None:
+    sent: list[bytes] = []
+
+    async def main() -> None:
+        outlet = SimpleNamespace(is_closing=False, send=sent.extend)
+        line = SimpleNamespace(sieve=SimpleNamespace(channels={}), outlet=outlet)
+        underlay = _Underlay()
+        channel = Channel(cast("Any", underlay), cast("Any", line))
+        getting = asyncio.ensure_future(channel.get("mail"))
+        await asyncio.sleep(0)
+
+        # The first one is asked for, and comes by the library, which takes longer.
+        channel.ack([2, 3])
+        properties = Basic.Properties(message_id="job")
+        header = SimpleNamespace(properties=properties)
+        underlay.answer.set_result(SimpleNamespace(delivery=Basic.GetOk(1), delivery_tag=1, header=header, body=b""))
+        await getting
+        channel.ack([4, 5])
+        channel.ack([1])
+        channel.ack([6, 7])
+
+    asyncio.run(main())
+    assert sent == [
+        *(acknowledged(1, tag) for tag in (2, 3, 4, 5)),
+        acknowledged(1, 1, multiple=True),
+        acknowledged(1, 7, multiple=True),
+    ]

@@ -21,11 +21,10 @@ from typing import TYPE_CHECKING, Final, TypeVar
 import anyio
 
 from jockey.jobs._broker import Features, Published, QueueInfo
-from jockey.jobs._errors import BrokerUnavailableError, QueueNotDeclaredError, UnsupportedError
-from jockey.jobs._together import together
+from jockey.jobs._errors import BrokerUnavailableError, JobsError, QueueNotDeclaredError, UnsupportedError
 from jockey.jobs.brokers._embedded import undeclared
 from jockey.jobs.brokers.rabbitmq_client import Arrival, Connection, connect
-from jockey.jobs.brokers.rabbitmq_intake import Intake
+from jockey.jobs.brokers.rabbitmq_intake import Ending, Intake
 from jockey.jobs.brokers.rabbitmq_messages import (
     RabbitDelivery,
     dead_record_of,
@@ -105,7 +104,7 @@ class RabbitBroker:
         queues = dict.fromkeys(message.queue for message in messages)
         # A missing queue refuses all its messages alike. Beside others, and behind a delay, it must be looked for.
         to_check = queues if len(queues) > 1 or any(parcel.not_before for parcel in parcels) else ()
-        await self._call(lambda sender: _publish(sender, parcels, to_check))
+        await self._publish(parcels, to_check)
         self._queues |= queues
         return [Published(message.id) for message in messages]
 
@@ -233,6 +232,20 @@ class RabbitBroker:
         opened = self._opened()
         return await opened.thread.call(lambda: function(opened.sender))
 
+    async def _publish(self, parcels: Sequence[Parcel], to_check: Collection[str]) -> None:
+        opened = self._opened()
+        reply = Reply[None](opened.thread.home)
+
+        def begin() -> None:
+            if not to_check and opened.sender.is_ready_for(parcels):
+                opened.sender.post(parcels, reply.end)
+            else:
+                opened.thread.answer(lambda: _publish(opened.sender, parcels, to_check), reply)
+
+        opened.thread.post(begin)
+        await reply.event.wait()
+        return reply.result()
+
     async def _control(self, function: Callable[[Channel], Coroutine[None, None, T]]) -> T:
         async def control(sender: Sender) -> T:
             async with sender.control() as channel:
@@ -295,21 +308,28 @@ class RabbitSource:
             self._thread.post(self.intake.want)
             await bell.wait()
 
-    async def settle_many(self, ends: Sequence[tuple[Delivery, Settlement]]) -> list[bool | Exception]:
-        with anyio.CancelScope(shield=True):
-            return await together(partial(self.settle, delivery, settlement) for delivery, settlement in ends)
-        raise AssertionError  # pragma: no cover - for type checkers: a scope may leave its block early
+    async def settle_many(self, ends: Sequence[tuple[Delivery, Settlement]]) -> Sequence[bool | Exception]:
+        now = self._clock()
+        answers = [_ending_of(delivery, settlement, now) for delivery, settlement in ends]
+        if endings := [ending for ending in answers if isinstance(ending, Ending)]:
+            reply = Reply[list[bool | Exception]](self._thread.home)
+            self._thread.post(lambda: self.intake.settle(endings, reply))
+            with anyio.CancelScope(shield=True):
+                await reply.event.wait()
+            done = iter(reply.result())
+            return [next(done) if isinstance(answer, Ending) else answer for answer in answers]
+        return [answer for answer in answers if isinstance(answer, Exception)]
 
-    async def settle(self, delivery: Delivery, settlement: Settlement) -> bool:
-        if not isinstance(delivery, RabbitDelivery):
-            raise UnsupportedError(f"{delivery!r} comes from another broker: settle it there")
-        parcels = parcels_of(delivery, settlement, self._clock())
-        follow = {message.queue for message in getattr(settlement, "successors", ())}
-        reply = Reply[bool](self._thread.home)
-        self._thread.post(lambda: self.intake.settle(delivery, parcels, follow, reply))
-        with anyio.CancelScope(shield=True):
-            await reply.event.wait()
-        return reply.result()
+
+def _ending_of(delivery: Delivery, settlement: Settlement, now: float) -> Ending | JobsError:
+    """Return how it is settled, or why it cannot be settled so."""
+    if not isinstance(delivery, RabbitDelivery):
+        return UnsupportedError(f"{delivery!r} comes from another broker: settle it there")
+    try:
+        parcels = parcels_of(delivery, settlement, now)
+    except JobsError as error:
+        return error
+    return Ending(delivery, parcels, {message.queue for message in getattr(settlement, "successors", ())})
 
 
 async def _publish(sender: Sender, parcels: Sequence[Parcel], queues: Collection[str]) -> None:
@@ -335,7 +355,7 @@ async def _peek(sender: Sender, queue: str, count: int) -> list[RabbitDelivery]:
         seen.sort(key=lambda delivery: delivery.priority)
         await sender.send([given_back(delivery, not_before=not_before_of(delivery.arrival)) for delivery in seen])
         if seen:
-            await channel.ack([delivery.arrival.tag for delivery in seen])
+            channel.ack([delivery.arrival.tag for delivery in seen])
     return seen[:count]
 
 
@@ -370,6 +390,6 @@ async def _take_dead(
         if turn_into is not None:
             await sender.send([turn_into(arrival, queue) for arrival in found])
         if found:
-            await channel.ack([arrival.tag for arrival in found])
+            channel.ack([arrival.tag for arrival in found])
         await channel.give_back(queue + DEAD)
     return len(found)

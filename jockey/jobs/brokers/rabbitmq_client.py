@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+import math
 import ssl
+import uuid
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 try:
     import aiormq
@@ -19,14 +22,27 @@ try:
         IncompatibleProtocolError,
         InvalidFrameError,
         ProbableAuthenticationError,
-        PublishError,
     )
     from pamqp.commands import Basic
+    from pamqp.decode import field_table as decoded_table
+    from pamqp.encode import field_table as encoded_table
     from yarl import URL
 except ImportError as error:
     raise ImportError(f"amqp:// needs more than jockey itself: pip install 'jockey[rabbitmq]' ({error})") from error
 
-from jockey.jobs._errors import BrokerUnavailableError, QueueNotDeclaredError
+from jockey.jobs._errors import BrokerUnavailableError, JobsError, QueueNotDeclaredError
+from jockey.jobs.brokers.rabbitmq_confirms import Batch, Confirms
+from jockey.jobs.brokers.rabbitmq_frames import (
+    AROUND,
+    EMPTY_TABLE,
+    ChannelFrames,
+    Confirmation,
+    Content,
+    acknowledged,
+    published,
+    written_properties,
+)
+from jockey.jobs.brokers.rabbitmq_stream import Outlet, Sieve
 from jockey.jobs.brokers.rabbitmq_topology import queue_at
 
 if TYPE_CHECKING:
@@ -62,8 +78,7 @@ class Parcel:
     name: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Arrival:
+class Arrival(NamedTuple):
     """What was delivered; *tag* is its number in the channel."""
 
     tag: int
@@ -82,15 +97,42 @@ REFUSALS: Final = (
 """Errors of connections that somebody has answered; to wait does not help."""
 
 
+class Line(aiormq.TransportFactory):
+    """
+    Makes the socket of a connection, of which the library gets what is not ours.
+
+    Attributes:
+        sieve: What comes.
+        outlet: What goes.
+    """
+
+    sieve: Sieve
+    outlet: Outlet
+
+    async def create(self, url: URL, **kwargs: Any) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        contexts = kwargs.pop("ssl_context_provider")
+        kwargs["ssl"] = await contexts.get_context() if url.scheme == "amqps" else None
+        loop = asyncio.get_running_loop()
+        self.sieve = Sieve()
+        protocol = asyncio.StreamReaderProtocol(self.sieve)
+        transport, _ = await loop.create_connection(lambda: protocol, url.host or "", url.port or 0, **kwargs)
+        self.outlet = Outlet(transport)
+        return self.sieve, asyncio.StreamWriter(transport, protocol, self.sieve, loop)
+
+
 class Connection:
     """A connection to RabbitMQ, until it is closed by somebody."""
 
-    def __init__(self, connection: AbstractConnection) -> None:
+    def __init__(self, connection: AbstractConnection, line: Line) -> None:
         self._connection = connection
+        self._line = line
 
     async def channel(self, *, confirms: bool = False) -> Channel:
         with translated():
-            return Channel(cast("Underlay", await self._connection.channel(publisher_confirms=confirms)))
+            channel = cast("Underlay", await self._connection.channel(publisher_confirms=False))
+            if confirms:
+                await channel.confirm_delivery()
+            return Channel(channel, self._line)
 
     @asynccontextmanager
     async def borrowed(self) -> AsyncGenerator[Channel]:
@@ -106,6 +148,7 @@ class Connection:
         return self._connection.is_closed
 
     async def close(self) -> None:
+        self._line.outlet.flush()
         await _within(CLOSE_TIMEOUT, self._connection.close)
 
 
@@ -123,14 +166,15 @@ async def connect(url: str, *, heartbeat: int, name: str) -> Connection:
     """
     address = URL(url)
     address = address.update_query({"heartbeat": str(heartbeat), "name": name, **address.query})
+    line = Line()
     with translated():
         async with asyncio.timeout(CONNECT_TIMEOUT):
-            return Connection(await _connect(address))
+            return Connection(await _connect(address, line), line)
 
 
-async def _connect(address: URL) -> AbstractConnection:
+async def _connect(address: URL, line: Line) -> AbstractConnection:
     try:
-        return await aiormq.connect(address)
+        return await aiormq.connect(address, transport_factory=line)
     except InvalidFrameError as error:
         if "OpenOk" not in str(error):
             raise
@@ -143,12 +187,22 @@ async def _connect(address: URL) -> AbstractConnection:
 class Channel:
     """One conversation within a connection; many errors end it."""
 
-    def __init__(self, channel: Underlay) -> None:
+    def __init__(self, channel: Underlay, line: Line) -> None:
         self._channel = channel
+        self._outlet = line.outlet
+        self._longest = channel.connection.connection_tune.frame_max - AROUND
+        self._confirms = Confirms()
+        self._consumers: dict[bytes, Callable[[list[Arrival]], object]] = {}
+        self._numbers = itertools.count(1)
+        self._held = set[int]()  # the tags of what was delivered, and not settled
+        self._gets = 0  # under way: their tags may be lower than some that are known already
+        # It stays there until another channel gets the number.
+        self._frames = line.sieve.channels[channel.number] = ChannelFrames(self._on_come)
+        _closing(channel).add_done_callback(lambda ended: self._confirms.end(_reason(ended)))
 
     @property
     def is_closed(self) -> bool:
-        return self._channel.is_closed
+        return self._frames.is_closing or self._channel.is_closed or self._outlet.is_closing
 
     async def ended(self) -> None:
         """Wait until the channel is closed for whatever reason, or RabbitMQ ends a consumer: its queue was deleted."""
@@ -156,73 +210,118 @@ class Channel:
         self._channel.on_consumer_cancel_callbacks.add(lambda _frame: lost.set())
         # Not by closing the channel when a consumer is lost: that may take its time, or not come to an end.
         waiting = asyncio.ensure_future(lost.wait())
-        ends: list[Any] = [self._channel.closing, waiting]  # pyright: ignore[reportUnknownMemberType] - of any result
-        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait([_closing(self._channel), waiting], return_when=asyncio.FIRST_COMPLETED)
         waiting.cancel()
 
     async def close(self) -> None:
+        self._outlet.flush()
         await _within(CLOSE_TIMEOUT, self._channel.close)
 
-    async def publish(self, parcel: Parcel, *, exchange: str = "") -> None:
+    def give_up(self) -> None:
+        """Tell those who wait for what they have published that they will never know."""
+        self._confirms.end(BrokerUnavailableError("the broker was closed meanwhile"))
+
+    def publish(self, parcels: Sequence[tuple[Parcel, str]], on_end: Callable[[Exception | None], object]) -> None:
         """
-        Send a message; it is safe when this returns, if the channel was opened with *confirms*.
+        Send messages, each to an exchange; call *on_end* when they are safe.
+
+        The channel must have been opened with *confirms*. What *on_end* gets is `QueueNotDeclaredError` if there is no
+        such queue, and `BrokerUnavailableError` if nobody knows whether it has arrived.
 
         Raises:
-            QueueNotDeclaredError: There is no such queue.
-            BrokerUnavailableError: Nobody knows whether it has arrived.
+            BrokerUnavailableError: The channel is closed; nothing was sent.
+            UnsupportedError: AMQP cannot carry it; nothing was sent.
         """
-        properties = Basic.Properties(
-            content_type="application/json",
-            delivery_mode=2,
-            headers=parcel.headers,
-            message_id=parcel.id,
-            message_type=parcel.name,
-        )
-        with translated():
-            # Without waiting for the socket: the confirmation comes later anyway.
-            await self._channel.basic_publish(
-                parcel.body,
-                exchange=exchange,
-                routing_key=parcel.place,
-                properties=properties,
-                mandatory=True,
-                wait=False,
-            )
+        self._check()
+        ids = [parcel.id or uuid.uuid4().hex for parcel, _ in parcels]
+        frames = [self._encoded(parcel, exchange, id_) for (parcel, exchange), id_ in zip(parcels, ids, strict=True)]
+        batch = Batch(len(parcels), on_end)
+        for (parcel, _), id_ in zip(parcels, ids, strict=True):
+            self._confirms.expect(id_, parcel.place, batch)
+        self._outlet.write(frames)
 
-    async def ack(self, tags: Sequence[int]) -> None:
-        """Settle what has arrived; it is on its way when this returns."""
-        with translated():
-            for tag in tags[:-1]:
-                await self._channel.basic_ack(tag, wait=False)
-            await self._channel.basic_ack(tags[-1])
+    def _encoded(self, parcel: Parcel, exchange: str, id_: str) -> bytes:
+        table = encoded_table(parcel.headers) if parcel.headers else EMPTY_TABLE
+        place, number = parcel.place, self._channel.number
+        properties = written_properties(table, id_, parcel.name)
+        return published(number, exchange, place, properties, parcel.body, longest=self._longest)
+
+    def ack(self, tags: Sequence[int]) -> None:
+        """
+        Settle what has arrived; it is on its way when this returns.
+
+        Raises:
+            BrokerUnavailableError: The channel is closed.
+        """
+        self._check()
+        self._held.difference_update(tags)
+        # What is on its way to us may be older than what we have, if we have asked for it.
+        oldest = 0 if self._gets else min(self._held, default=math.inf)
+        done = [tag for tag in tags if tag < oldest]
+        number = self._channel.number
+        frames = [acknowledged(number, max(done), multiple=True)] if done else []
+        frames += [acknowledged(number, tag) for tag in tags if tag >= oldest]
+        self._outlet.send(frames)
+
+    def _check(self) -> None:
+        if self.is_closed:
+            raise BrokerUnavailableError("the connection to RabbitMQ was closed")
+
+    def _on_come(self, come: Sequence[Content | Confirmation]) -> None:
+        """Hand out what has come; exceptions in here end the connection."""
+        arrived: dict[bytes, list[Arrival]] = {}
+        for each in come:
+            if isinstance(each, Confirmation):
+                error = None if each.is_done else BrokerUnavailableError("RabbitMQ has not taken the message")
+                self._confirms.settle(each.tag, multiple=each.multiple, error=error)
+            elif each.is_returned:
+                place = each.place()
+                self._confirms.give_up(each.id or "", place, not_declared(queue_at(place)))
+            else:
+                consumer, tag = each.delivered()
+                self._held.add(tag)
+                headers = decoded_table(each.table)[1] if each.table not in {b"", EMPTY_TABLE} else {}
+                arrived.setdefault(consumer, []).append(Arrival(tag, each.body, headers, each.id, each.name))
+        for consumer, arrivals in arrived.items():
+            self._consumers.get(consumer, _ignore)(arrivals)
 
     async def get(self, queue: str) -> Arrival | None:
         """Return what comes next in *queue*, if there is anything."""
-        with translated(queue):
-            message = await self._channel.basic_get(queue)
-        return _arrival(message) if isinstance(message.delivery, Basic.GetOk) else None
+        self._gets += 1
+        try:
+            with translated(queue):
+                message = await self._channel.basic_get(queue)
+            if not isinstance(message.delivery, Basic.GetOk):
+                return None
+            arrival = _arrival(message)
+            self._held.add(arrival.tag)
+            return arrival
+        finally:
+            self._gets -= 1
 
     async def give_back(self, queue: str) -> None:
         """Put back all that was got from *queue* and not acknowledged; the next one who looks will find it."""
         with translated(queue):
+            self._held.clear()
+            self._outlet.flush()
             await self._channel.basic_nack(0, multiple=True, requeue=True)
             # Else one who asks over another channel may be faster; and closing the channel does it later still.
             await self._channel.queue_declare(queue, passive=True)
 
-    async def consume(self, queue: str, prefetch: int, on_arrival: Callable[[Arrival], object]) -> str:
-        """Have *on_arrival* called for what is in *queue*, with at most *prefetch* unsettled; return the consumer."""
-
-        async def consumer(message: DeliveredMessage) -> None:
-            on_arrival(_arrival(message))
-
+    async def consume(self, queue: str, prefetch: int, on_arrivals: Callable[[list[Arrival]], object]) -> str:
+        """Have *on_arrivals* called for what is in *queue*, with at most *prefetch* unsettled; return the consumer."""
+        consumer = f"jockey.{next(self._numbers)}"
+        self._consumers[consumer.encode()] = on_arrivals
         with translated():
             await self._channel.basic_qos(prefetch_count=prefetch)
-            begun = await self._channel.basic_consume(queue, consumer)
-        return begun.consumer_tag or ""
+            await self._channel.basic_consume(queue, _never, consumer_tag=consumer)
+        return consumer
 
     async def cancel(self, consumer: str) -> None:
+        """Have nothing more come to *consumer*; all that was on its way has come when this returns."""
         with translated():
             await self._channel.basic_cancel(consumer)
+        del self._consumers[consumer.encode()]
 
     async def declare(self, queue: str, arguments: dict[str, Any]) -> None:
         with translated():
@@ -265,10 +364,24 @@ class Channel:
             await self._channel.queue_delete(queue)
 
 
+def _closing(channel: Underlay) -> asyncio.Future[Any]:
+    """Return what ends with the channel, with whatever result."""
+    return channel.closing  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+
+
 def _arrival(message: DeliveredMessage) -> Arrival:
     properties = message.header.properties
     tag = message.delivery_tag or 0
     return Arrival(tag, message.body, properties.headers or {}, properties.message_id, properties.message_type)
+
+
+async def _never(message: DeliveredMessage) -> None:
+    """Take what the library takes for a delivery: nothing, for they are ours."""
+    raise AssertionError(message)  # pragma: no cover
+
+
+def _ignore(arrivals: list[Arrival]) -> None:
+    """Leave alone what comes for a consumer that is no more; it comes again when the channel is closed."""
 
 
 @contextmanager
@@ -276,17 +389,8 @@ def translated(queue: str | None = None) -> Generator[None]:
     """Turn the errors of the client library into ours."""
     try:
         yield
-    except PublishError as error:
-        place = error.frame.routing_key if isinstance(error.frame, Basic.Return) else ""
-        raise not_declared(queue_at(place or "")) from error
-    except ChannelNotFoundEntity as error:
-        if queue is None:
-            raise BrokerUnavailableError(f"RabbitMQ misses something: {error}") from error
-        raise not_declared(queue_at(queue)) from error
     except (AMQPError, ChannelInvalidStateError, OSError, RuntimeError) as error:
-        reason = str(error) or repr(type(error))
-        message = f"RabbitMQ cannot be reached, or refuses: {reason}"
-        raise BrokerUnavailableError(message, is_away=_is_away(error)) from error
+        raise _ours(error, queue) from error
     except asyncio.CancelledError as error:
         # The library cancels what it owns when a connection ends; that is no wish of ours to stop.
         task = asyncio.current_task()
@@ -295,12 +399,32 @@ def translated(queue: str | None = None) -> Generator[None]:
         raise BrokerUnavailableError("the connection to RabbitMQ was closed", is_away=True) from error
 
 
-def _is_away(error: Exception) -> bool:
+def _is_away(error: BaseException) -> bool:
     """Tell whether nobody answers, or not any more; otherwise what answers refuses something."""
-    if isinstance(error.__cause__, ssl.SSLError):
-        # No TLS is spoken there, or with another certificate; unless the end came while it was being agreed on.
-        return isinstance(error.__cause__, ssl.SSLEOFError)
+    for cause in (error, error.__cause__):
+        if isinstance(cause, ssl.SSLError):
+            # No TLS is spoken there, or with another certificate; unless the end came while it was being agreed on.
+            return isinstance(cause, ssl.SSLEOFError)
     return isinstance(error, OSError | RuntimeError) and not isinstance(error, REFUSALS)
+
+
+def _ours(error: BaseException, queue: str | None = None) -> JobsError:
+    if isinstance(error, ChannelNotFoundEntity):
+        if queue is not None:
+            return not_declared(queue_at(queue))
+        return BrokerUnavailableError(f"RabbitMQ misses something: {error}")
+    reason = str(error) or repr(type(error))
+    return BrokerUnavailableError(f"RabbitMQ cannot be reached, or refuses: {reason}", is_away=_is_away(error))
+
+
+def _reason(ended: asyncio.Future[Any]) -> JobsError:  # whatever its result
+    """Return why a channel has ended, for those who wait for it."""
+    error = None if ended.cancelled() else ended.exception()
+    if error is None or isinstance(error, asyncio.CancelledError):
+        return BrokerUnavailableError("the connection to RabbitMQ was closed", is_away=True)
+    ours = _ours(error)
+    ours.__cause__ = error
+    return ours
 
 
 def not_declared(queue: str) -> QueueNotDeclaredError:

@@ -6,8 +6,9 @@ import asyncio
 import contextlib
 import logging
 import random
+from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from jockey.jobs._errors import BrokerUnavailableError, JobsError
 from jockey.jobs._message import Trouble
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
     from jockey.jobs.brokers.rabbitmq_shelf import Shelf
     from jockey.jobs.brokers.rabbitmq_thread import LoopThread, Reply
 
+    OnEnd: TypeAlias = Callable[[bool | Exception], object]
+
 logger = logging.getLogger("jockey")
 
 FIRST_PAUSE: Final = 0.1
@@ -48,6 +51,9 @@ PATIENCE: Final = 1.0
 
 LOOK_EVERY: Final = 1.0
 """Seconds between two looks for what other workers have lost."""
+
+_LOST: Final = False
+"""The answer for a delivery that is somebody else's."""
 
 LAST_WORDS: Final = 5.0
 """Seconds for giving back what is left at the end; then the connection is closed, which gives it back too."""
@@ -97,9 +103,7 @@ class Intake:
         self._channel: Channel | None = None
         self._consumers: list[tuple[Channel, str]] = []
         self._unsettled: dict[int, RabbitDelivery] = {}
-        self._to_ack: list[tuple[RabbitDelivery, Reply[bool] | None]] = []
         self._work = set[asyncio.Task[None]]()
-        self._is_acking = False
         self._is_growing = False
         self._takings = 0
         self._timer: asyncio.TimerHandle | None = None
@@ -273,29 +277,37 @@ class Intake:
         while number < count and (channel := self._channel) is not None and not self._is_closing:
             if (arrival := await channel.get(place)) is None:
                 break
-            self._arrive(channel, queue, place, FETCHED, arrival)
+            self._arrive(channel, queue, place, FETCHED, [arrival])
             number += 1
         return number
 
     # What comes
 
-    def _arrive(self, channel: Channel, queue: str, place: str, consumers: int, arrival: Arrival) -> None:
+    def _arrive(self, channel: Channel, queue: str, place: str, consumers: int, arrivals: Sequence[Arrival]) -> None:
         if channel is not self._channel:
             return
-        delivery = delivery_of(arrival, queue, place, channel, consumers)
-        self._unsettled[arrival.tag] = delivery
-        self._shelf.count(delivery, 1)
-        if (not_before := not_before_of(arrival)) > self._clock():
-            self._replace(delivery, [copy_of(delivery, place, not_before=not_before)])
+        deliveries = [delivery_of(arrival, queue, place, channel, consumers) for arrival in arrivals]
+        for delivery in deliveries:
+            self._unsettled[delivery.arrival.tag] = delivery
+            self._shelf.count(delivery, 1)
+        if not (to_take := [delivery for delivery in deliveries if self._is_to_be_taken(delivery)]):
+            return
+        self._shelf.put(to_take)
+        self._start_timer()
+        if not self._renewing.locked():
+            tell(self._thread.home, self._on_arrival)
+
+    def _is_to_be_taken(self, delivery: RabbitDelivery) -> bool:
+        """Tell whether it is for the worker; else put it where it belongs."""
+        if (not_before := not_before_of(delivery.arrival)) > self._clock():
+            self._replace(delivery, [copy_of(delivery, delivery.place, not_before=not_before)])
         elif delivery.has_crashed(self._max_crashes):
             self._bury(delivery)
         elif delivery.crashes and not delivery.is_fetched:
             self._give_back(delivery)
         else:
-            self._shelf.put(delivery)
-            self._start_timer()
-            if not self._renewing.locked():
-                tell(self._thread.home, self._on_arrival)
+            return True
+        return False
 
     def _bury(self, delivery: RabbitDelivery) -> None:
         error = Trouble(
@@ -306,89 +318,75 @@ class Intake:
         message = read(delivery.body, delivery.queue)
         successors = self._hearing.on_crashed(message, error) if message else ()
         parcels = [*map(parcel_of, successors), dead_letter(delivery, error, now=error.at)]
-        self.settle(delivery, parcels, {successor.queue for successor in successors}, None)
+        self._settle([(Ending(delivery, parcels, {successor.queue for successor in successors}), _note_refusal)])
 
     def _give_back(self, delivery: RabbitDelivery) -> None:
         self._replace(delivery, [given_back(delivery)])
 
     def _replace(self, delivery: RabbitDelivery, parcels: Sequence[Parcel]) -> None:
-        self.settle(delivery, parcels, (), None)
+        self._settle([(Ending(delivery, parcels), _note_refusal)])
 
     # Settling
 
-    def settle(
-        self,
-        delivery: RabbitDelivery,
-        parcels: Sequence[Parcel],
-        declare: Collection[str],
-        reply: Reply[bool] | None,
-    ) -> None:
-        """Publish *parcels*, to queues of which some are to be declared first, then acknowledge *delivery*."""
-        if delivery.is_settled or not self._holds(delivery):
-            _answer(reply, is_ours=False)
-            return
-        delivery.is_settled = True
-        self._shelf.count(delivery, -1)
-        if parcels:
-            self._do(self._publish_and_ack(delivery, parcels, declare, reply))
-        else:
-            self._ack(delivery, reply)
+    def settle(self, endings: Sequence[Ending], reply: Reply[list[bool | Exception]]) -> None:
+        """Do what they say, and answer with what `Source.settle_many` returns."""
+        answers: dict[int, bool | Exception] = {}
+
+        def answer(place: int, result: bool | Exception) -> None:  # noqa: FBT001 - one of the answers
+            answers[place] = result
+            if len(answers) == len(endings):
+                reply.succeed([answers[place] for place in range(len(endings))])
+
+        self._settle([(ending, partial(answer, place)) for place, ending in enumerate(endings)])
+
+    def _settle(self, endings: Sequence[tuple[Ending, OnEnd]]) -> None:
+        done: list[tuple[RabbitDelivery, OnEnd]] = []
+        for ending, on_end in endings:
+            delivery = ending.delivery
+            if delivery.is_settled or not self._holds(delivery):
+                on_end(_LOST)
+                continue
+            delivery.is_settled = True
+            self._shelf.count(delivery, -1)
+            if ending.parcels:
+                self._do(self._publish_and_ack(ending, on_end))
+            else:
+                done.append((delivery, on_end))
+        self._ack(done)
 
     def _holds(self, delivery: RabbitDelivery) -> bool:
         return self._unsettled.get(delivery.arrival.tag) is delivery
 
-    async def _publish_and_ack(
-        self,
-        delivery: RabbitDelivery,
-        parcels: Sequence[Parcel],
-        declare: Collection[str],
-        reply: Reply[bool] | None,
-    ) -> None:
+    async def _publish_and_ack(self, ending: Ending, on_end: OnEnd) -> None:
+        delivery = ending.delivery
         pause = FIRST_PAUSE
         while self._holds(delivery):
             try:
-                await self._sender.ensure(declare)
-                await self._sender.send(parcels)
+                await self._sender.ensure(ending.follow)
+                await self._sender.send(ending.parcels)
             except BrokerUnavailableError:
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, LONGEST_PAUSE)
             except JobsError as error:
                 delivery.is_settled = False
                 self._shelf.count(delivery, 1)
-                _refuse(reply, error)
+                on_end(error)
                 return
             else:
-                self._ack(delivery, reply)
-                if any(parcel.place.endswith(LOST) for parcel in parcels):
+                self._ack([(delivery, on_end)])
+                if any(parcel.place.endswith(LOST) for parcel in ending.parcels):
                     self._notice_lost()
                 return
-        _answer(reply, is_ours=False)
+        on_end(_LOST)
 
-    def _ack(self, delivery: RabbitDelivery, reply: Reply[bool] | None) -> None:
-        self._to_ack.append((delivery, reply))
-        if not self._is_acking:
-            self._is_acking = True
-            self._do(self._ack_all())
-
-    async def _ack_all(self) -> None:
-        while self._to_ack:
-            batch, self._to_ack = self._to_ack, []
-            ours = [delivery for delivery, _ in batch if self._holds(delivery)]
-            for delivery in ours:
-                del self._unsettled[delivery.arrival.tag]
-            is_done = await self._ack_tags([delivery.arrival.tag for delivery in ours])
-            for delivery, reply in batch:
-                _answer(reply, is_ours=is_done and delivery in ours)
-        self._is_acking = False
-
-    async def _ack_tags(self, tags: list[int]) -> bool:
-        if self._channel is None or not tags:
-            return False
-        try:
-            await self._channel.ack(tags)
-        except BrokerUnavailableError:
-            return False
-        return True
+    def _ack(self, done: Sequence[tuple[RabbitDelivery, OnEnd]]) -> None:
+        """Acknowledge those that are still here."""
+        ours = {delivery for delivery, _ in done if self._holds(delivery)}
+        for delivery in ours:
+            del self._unsettled[delivery.arrival.tag]
+        is_done = _is_acked(ours)
+        for delivery, on_end in done:
+            on_end(is_done and delivery in ours)
 
     def _do(self, coroutine: Coroutine[None, None, None]) -> None:
         task = self._thread.spawn(coroutine)
@@ -396,18 +394,36 @@ class Intake:
         task.add_done_callback(self._work.discard)
 
 
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """
+    How a delivery is settled.
+
+    Attributes:
+        parcels: What must be safe before it is acknowledged.
+        follow: The queues of ours to which some of them go, and which may have to be declared.
+    """
+
+    delivery: RabbitDelivery
+    parcels: Sequence[Parcel] = ()
+    follow: Collection[str] = ()
+
+
 def is_new(delivery: RabbitDelivery) -> bool:
     """Tell whether nobody has given it back before."""
     return not delivery.place.endswith(RETURNED)
 
 
-def _answer(reply: Reply[bool] | None, *, is_ours: bool) -> None:
-    if reply is not None:
-        reply.succeed(is_ours)
+def _is_acked(deliveries: Collection[RabbitDelivery]) -> bool:
+    """Acknowledge them, all of which have come over one channel; return whether that is possible."""
+    try:
+        for channel in {delivery.channel for delivery in deliveries}:
+            channel.ack([delivery.arrival.tag for delivery in deliveries])
+    except BrokerUnavailableError:
+        return False
+    return True
 
 
-def _refuse(reply: Reply[bool] | None, error: JobsError) -> None:
-    if reply is not None:
-        reply.fail(error)
-    else:
-        logger.error("a message could not be put elsewhere, and waits in this worker: %s", error)
+def _note_refusal(answer: bool | Exception) -> None:  # noqa: FBT001 - as above
+    if isinstance(answer, Exception):
+        logger.error("a message could not be put elsewhere, and waits in this worker: %s", answer)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Final, cast
 
-from jockey.jobs._errors import QueueNotDeclaredError
+from jockey.jobs._errors import JobsError, QueueNotDeclaredError
 from jockey.jobs.brokers.rabbitmq_topology import (
     DEAD,
     bucket_arguments,
@@ -18,7 +19,7 @@ from jockey.jobs.brokers.rabbitmq_topology import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable, Sequence
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 
     from jockey.jobs.brokers.rabbitmq_client import Channel, Connection, Parcel
 
@@ -58,6 +59,20 @@ class Sender:
 
     async def close(self) -> None:
         await cast("Connection", self._connection).close()
+        cast("Channel", self._channel).give_up()
+
+    def is_ready_for(self, parcels: Sequence[Parcel]) -> bool:
+        """Tell whether `post` can send them: all at once, at once, and over a connection that is there."""
+        is_open = self._channel is not None and not self._channel.is_closed
+        return is_open and 0 < len(parcels) <= AT_ONCE and not any(parcel.not_before for parcel in parcels)
+
+    def post(self, parcels: Sequence[Parcel], on_end: Callable[[Exception | None], object]) -> None:
+        """
+        Publish all of *parcels*, if it `is_ready_for` them; call *on_end* when they are safe, or with the error.
+
+        The errors are those of `send`.
+        """
+        self._publish([(parcel, "") for parcel in parcels], on_end)
 
     async def send(self, parcels: Sequence[Parcel]) -> None:
         """
@@ -66,15 +81,25 @@ class Sender:
         Raises:
             QueueNotDeclaredError: There is no such queue.
             BrokerUnavailableError: They may be published, or not.
+            UnsupportedError: RabbitMQ cannot carry one of them.
         """
-        channel = await self._confirming()
+        await self._confirming()
+        for start in range(0, len(parcels), AT_ONCE):
+            some = [await self._way_of(parcel) for parcel in parcels[start : start + AT_ONCE]]
+            ended = asyncio.get_running_loop().create_future()
+            self._publish(some, partial(_settle, ended))
+            await ended
+
+    def _publish(self, parcels: Sequence[tuple[Parcel, str]], on_end: Callable[[Exception | None], object]) -> None:
+        def end(error: Exception | None) -> None:
+            if isinstance(error, QueueNotDeclaredError):
+                self._declared.clear()  # somebody has deleted what was declared
+            on_end(error)
+
         try:
-            for start in range(0, len(parcels), AT_ONCE):
-                some = [await self._way_of(parcel) for parcel in parcels[start : start + AT_ONCE]]
-                await _all([channel.publish(parcel, exchange=exchange) for parcel, exchange in some])
-        except QueueNotDeclaredError:
-            self._declared.clear()  # somebody has deleted what was declared
-            raise
+            cast("Channel", self._channel).publish(parcels, end)
+        except JobsError as error:
+            on_end(error)
 
     async def check(self, queues: Iterable[str]) -> None:
         """
@@ -140,11 +165,10 @@ class Sender:
         self._buckets.add(bucket)
 
 
-async def _all(publications: Sequence[Coroutine[None, None, None]]) -> None:
-    """Await all of them, to the end; raise the first error."""
-    if len(publications) == 1:
-        await publications[0]
-        return
-    for result in await asyncio.gather(*publications, return_exceptions=True):
-        if isinstance(result, BaseException):
-            raise result
+def _settle(ended: asyncio.Future[None], error: Exception | None) -> None:
+    if ended.done():
+        return  # nobody waits any more
+    if error is None:
+        ended.set_result(None)
+    else:
+        ended.set_exception(error)

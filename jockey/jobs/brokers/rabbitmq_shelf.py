@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 from jockey.jobs.brokers.rabbitmq_topology import RETURNED
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from jockey.jobs.brokers.rabbitmq_messages import RabbitDelivery
 
 
@@ -44,10 +46,12 @@ class Shelf:
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def put(self, delivery: RabbitDelivery) -> None:
-        is_new = not delivery.place.endswith(RETURNED)
+    def put(self, deliveries: Iterable[RabbitDelivery]) -> None:
         with self._lock:
-            heappush(self._waiting, (not delivery.is_fetched, delivery.priority, is_new, next(self._numbers), delivery))
+            for delivery in deliveries:
+                is_new = not delivery.place.endswith(RETURNED)
+                rank = (not delivery.is_fetched, delivery.priority, is_new, next(self._numbers))
+                heappush(self._waiting, (*rank, delivery))
 
     def take(self, most: int) -> list[RabbitDelivery]:
         """Return at most that many; if there are none, remember that they are wanted."""

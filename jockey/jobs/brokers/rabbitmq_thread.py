@@ -76,6 +76,13 @@ class Reply(Generic[T]):
         self._error = error
         self._send()
 
+    def end(self: Reply[None], error: BaseException | None) -> None:
+        """Answer that it worked, or with the error; in the thread."""
+        if error is None:
+            self.succeed(None)
+        else:
+            self.fail(error)
+
     def _send(self) -> None:
         tell(self._home, self.event.set)
 
@@ -118,9 +125,13 @@ class LoopThread:
     async def call(self, function: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Await *function* in the thread. A cancellation ends the waiting; what was begun goes on."""
         reply = Reply[T](self.home)
-        self._inbox.post(lambda: self.spawn(self._answer(function, reply)))
+        self._inbox.post(lambda: self.answer(function, reply))
         await reply.event.wait()
         return reply.result()
+
+    def answer(self, function: Callable[[], Coroutine[Any, Any, T]], reply: Reply[T]) -> None:
+        """Start a task that awaits *function* and answers; in the thread."""
+        self.spawn(self._answer(function, reply))
 
     async def _answer(self, function: Callable[[], Coroutine[Any, Any, T]], reply: Reply[T]) -> None:
         try:

@@ -111,8 +111,9 @@ def prefix(monkeypatch: pytest.MonkeyPatch) -> tuple[str, set[str]]:
             arguments = {**arguments, "x-dead-letter-routing-key": prefix + arguments["x-dead-letter-routing-key"]}
         await declare(channel, prefix + queue, arguments)
 
-    async def prefixed_publish(channel: Channel, parcel: Parcel, *, exchange: str = "") -> None:
-        await publish(channel, replace(parcel, place=prefix + parcel.place), exchange=exchange)
+    def prefixed_publish(channel: Channel, parcels: Sequence[tuple[Parcel, str]], on_end: Callable[..., Any]) -> None:
+        prefixed = [(replace(parcel, place=prefix + parcel.place), exchange) for parcel, exchange in parcels]
+        publish(channel, prefixed, on_end)
 
     monkeypatch.setattr(Channel, "declare", prefixed_declare)
     monkeypatch.setattr(Channel, "publish", prefixed_publish)
