@@ -29,9 +29,11 @@ class Desk:
     def __init__(self, *, has_ended: bool = False) -> None:
         self.callbacks: list[Callable[[], object]] = []
         self.has_ended = has_ended
+        self.has_refused = False
 
     def call_soon_threadsafe(self, function: Callable[[], object]) -> None:
         if self.has_ended:
+            self.has_refused = True
             raise RuntimeError("the loop has ended")
         self.callbacks.append(function)
 
@@ -64,8 +66,12 @@ async def test_a_thread_that_outlives_its_event_loop_ends_by_itself() -> None:
     desk, abandoned = Desk(has_ended=True), []
     backend, call = caller(desk, abandoned)
 
-    with anyio.move_on_after(0.05):
-        await call("payload")
+    task = asyncio.ensure_future(call("payload"))
+    while not desk.has_refused:
+        await anyio.sleep(0.001)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
 
     (stuck,) = abandoned
     while stuck.thread.is_alive():

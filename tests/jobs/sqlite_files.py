@@ -26,6 +26,17 @@ class Clock:
         return time.time() + self.ahead
 
 
+class Stopped(Clock):
+    """A clock on which it is always the same moment."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._moment = time.time()
+
+    def __call__(self) -> float:
+        return self._moment + self.ahead
+
+
 @contextlib.asynccontextmanager
 async def opened(path: Path, clock: Clock | None = None, **options: Any) -> AsyncIterator[SqliteBroker]:
     """Return an open broker that nobody shares, with a queue."""

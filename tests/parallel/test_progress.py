@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import io
 import itertools
@@ -12,6 +13,7 @@ import pytest
 
 import jockey
 from jockey import ExecuteIn, RegistrationError
+from jockey._parallel import _bar
 from jockey._parallel._bar import Bar
 from tests.parallel.functions import square
 
@@ -69,6 +71,9 @@ def test_bar_is_shown_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdout", output)
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "100")
+    # The rate is that of the last half minute, and unknown if only one item was done in it.
+    tick = itertools.count(0.0, 0.001).__next__
+    monkeypatch.setattr(_bar, "Progress", functools.partial(_bar.Progress, get_time=tick))
 
     assert run(range(1500), progress=True)[-1] == 1499 * 1499
 
