@@ -1,3 +1,5 @@
+"""The command of the benchmarks prints its table, whether the peers are there or not."""
+
 from __future__ import annotations
 
 import os
@@ -9,55 +11,52 @@ import pytest
 
 BENCHMARKS = Path(__file__).parent / "benchmarks"
 
-# The one run that they all look at computes, and does not wait: on a busy machine it takes its time.
-pytestmark = pytest.mark.timeout(600)
+# The one run computes, and does not wait: on a busy machine it takes its time.
+pytestmark = [pytest.mark.once, pytest.mark.timeout(600)]
 
 
-@pytest.fixture(scope="module")
-def table(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """What the command prints when it must be quick, and finds no peers in its cache."""
-    environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path_factory.mktemp("cache"))}
+def table(cache: Path) -> str:
+    """Return what the command prints when it must be quick, and finds no peers in its cache."""
+    environment = {**os.environ, "XDG_CACHE_HOME": str(cache)}
     command = [sys.executable, str(BENCHMARKS), "--quick"]
     return subprocess.run(command, env=environment, check=True, capture_output=True, encoding="utf-8").stdout
 
 
-@pytest.mark.parametrize(
-    "what",
-    [
-        "no-op async job, 500 at once, 16 slots",
-        "100 handlers, 3 priorities, a timeout on each, 997 groups",
-        "no-op async job, one at a time",
-        "no-op async job, 10 000 queued",
-        "a queued job, beyond its message",
-        "work off 2 000 queued jobs",
-        "cancel, by leaving the block, 2 000 queued jobs",
-        "cancel, handle by handle, 2 000 queued jobs",
-        "longest stall of the loop meanwhile",
-        "LOW jobs started before a HIGH one behind 1 000",
-        "one tiny sync job in a thread",
-        "one tiny sync job in a process",
-        "`GET /` of the example web framework",
-        "100 queued no-op jobs in memory",
-        "no-op jobs in SQLite, enqueued one after the other",
-        "no-op jobs in SQLite, enqueued 16 at a time",
-        "claim one job in SQLite",
-        "`enqueue_many` into SQLite",
-        "through RabbitMQ",
-        "an idle worker, memory",
-        "an idle worker, SQLite",
-    ],
-)
-def test_each_benchmark_has_its_row(table: str, what: str) -> None:
-    rows = [line for line in table.splitlines() if what in line]
+BENCHMARKED = [
+    "no-op async job, 500 at once, 16 slots",
+    "100 handlers, 3 priorities, a timeout on each, 997 groups",
+    "no-op async job, one at a time",
+    "no-op async job, 10 000 queued",
+    "a queued job, beyond its message",
+    "work off 2 000 queued jobs",
+    "cancel, by leaving the block, 2 000 queued jobs",
+    "cancel, handle by handle, 2 000 queued jobs",
+    "longest stall of the loop meanwhile",
+    "LOW jobs started before a HIGH one behind 1 000",
+    "one tiny sync job in a thread",
+    "one tiny sync job in a process",
+    "`GET /` of the example web framework",
+    "100 queued no-op jobs in memory",
+    "no-op jobs in SQLite, enqueued one after the other",
+    "no-op jobs in SQLite, enqueued 16 at a time",
+    "claim one job in SQLite",
+    "`enqueue_many` into SQLite",
+    "through RabbitMQ",
+    "an idle worker, memory",
+    "an idle worker, SQLite",
+]
 
-    assert rows
-    assert all(row.count("|") == table.splitlines()[2].count("|") for row in rows)
+PEERS = ["jockey 1.0.0 (the original)", "aiojobs", "aiometer", "taskiq", "repid", "huey"]
 
 
-@pytest.mark.parametrize("peer", ["jockey 1.0.0 (the original)", "aiojobs", "aiometer", "taskiq", "repid", "huey"])
-def test_each_peer_is_listed_whether_it_is_installed_or_not(table: str, peer: str) -> None:
-    assert any(f"| {peer}" in line for line in table.splitlines())
+def test_table_has_a_row_of_each_benchmark_and_a_line_of_each_peer(tmp_path: Path) -> None:
+    lines = table(tmp_path).splitlines()
 
-
-def test_original_is_never_mistaken_for_the_package_of_the_same_name(table: str) -> None:
-    assert "| jockey 1.0.0 (the original): not installed |" in table
+    for what in BENCHMARKED:
+        rows = [line for line in lines if what in line]
+        assert rows, what
+        assert all(row.count("|") == lines[2].count("|") for row in rows)
+    for peer in PEERS:
+        assert any(f"| {peer}" in line for line in lines), peer
+    # The original is never mistaken for the package of the same name, which is this one.
+    assert any("| jockey 1.0.0 (the original): not installed |" in line for line in lines)

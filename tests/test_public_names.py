@@ -92,6 +92,7 @@ PUBLIC = {
         "UnsupportedError",
         "Worker",
         "WorkerCounts",
+        "WorkerInfo",
         "chain",
         "group",
     ],
