@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+import traceback
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -263,7 +264,11 @@ class DeliveryAdapter(Adapter[Any, Any, Any]):
         if _log.isEnabledFor(level):
             extra = {} if self.message is None else facts(self.message)
             cause = self._error if isinstance(self._error, Exception) and end in _WITH_TRACEBACK else None
-            _log.log(level, "%s %s", self._label(), self._story(end, self._error), exc_info=cause, extra=extra)
+            try:
+                _log.log(level, "%s %s", self._label(), self._story(end, self._error), exc_info=cause, extra=extra)
+            except Exception:
+                # A filter of the user's, say: what is wrong with it is nothing to others that have ended with this one.
+                traceback.print_exc()
 
     def _story(self, end: str, error: Exception | Failure | None) -> str:
         seconds = time.perf_counter() - self._started

@@ -88,13 +88,14 @@ class Settler:
         The broker may be away; or it has refused a settlement for good, and is to be told what comes nearest to it.
         """
         held = [ending for ending in endings if not ending.is_lost]
-        for ending in endings if len(held) < len(endings) else ():
-            if ending.is_lost:
-                ending.end_lost()
+        lost = [] if len(held) == len(endings) else [ending for ending in endings if ending.is_lost]
         try:
             answers = await self._source.settle_many([(ending.delivery, ending.settlement) for ending in held])
         except Exception as error:
             answers = [error] * len(held)
+        # Not before that: whoever cuts it ends them all.
+        for ending in lost:
+            ending.end_lost()
         away: BrokerUnavailableError | None = None
         left: list[Ending] = []
         for ending, answer in zip(held, answers, strict=True):

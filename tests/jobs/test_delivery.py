@@ -735,3 +735,33 @@ async def test_what_was_done_is_settled_although_the_worker_is_cancelled() -> No
         states = [await job.status() for job in jobs]
     assert states.count(State.SUCCEEDED) == len(broker.deliveries) > 4
     assert State.RUNNING not in states
+
+
+@simulated
+async def test_a_filter_of_the_log_that_raises_harms_no_job(
+    caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    caplog.set_level(logging.INFO, "jockey.jobs")
+    app = app_of()
+
+    @app.task
+    async def work() -> None:
+        """Succeed."""
+
+    def broken(record: logging.LogRecord) -> bool:
+        if hasattr(record, "job_id"):
+            raise ValueError("a filter with a bug")
+        return True
+
+    log = logging.getLogger("jockey.jobs")
+    async with app:
+        for _ in range(5):
+            await work.enqueue()
+        log.addFilter(broken)
+        try:
+            counts = await burst(app, max_jobs=2)
+        finally:
+            log.removeFilter(broken)
+
+    assert counts == WorkerCounts(taken=5, succeeded=5)
+    assert capsys.readouterr().err.count("ValueError: a filter with a bug") == 5

@@ -219,3 +219,15 @@ async def test_a_cancelled_block_waits_no_longer_than_that() -> None:
 
     assert anyio.current_time() == 1 + GRACE
     assert ended.ends == ["lost"]
+
+
+@simulated
+async def test_each_ends_once_although_the_others_are_cut() -> None:
+    broker = Broker()
+
+    async with telling(broker) as endings:
+        a, b = add(endings, "ab")
+        b.is_lost = True
+
+    assert anyio.current_time() == GRACE
+    assert [one.ends for one in (a, b)] == [["lost"], ["lost"]]
