@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
 
+from jockey.jobs import BrokerUnavailableError
 from jockey.jobs._broker import Delivery, Died, Published, Settlement, Succeeded
 from jockey.jobs._message import Message, Trouble
 from jockey.jobs._state import State
+from jockey.jobs.brokers import _sqlite_queries
 from jockey.jobs.brokers.sqlite import SqliteBroker
-from tests.jobs.conformance.carriers import new
+from tests.jobs.conformance.carriers import new, read
 from tests.jobs.sqlite_files import Held, opened, traced, working
 
 pytestmark = pytest.mark.anyio
@@ -200,3 +203,35 @@ async def test_native_cancellation_is_never_swallowed(path: Path, anyio_backend:
 
         assert publishing.cancelled()
         assert (await broker.info())[0].ready == 1
+
+
+async def test_who_waits_goes_on_waiting_when_what_he_got_is_rolled_back(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    next_change = _sqlite_queries.next_change
+    failures = [sqlite3.OperationalError("disk I/O error")]
+
+    def fail_once(connection: sqlite3.Connection) -> float | None:
+        change = next_change(connection)
+        if failures and connection.in_transaction:
+            raise failures.pop()
+        return change
+
+    taken: list[Any] = []
+    async with opened(path) as broker, working(broker) as source:
+
+        async def take() -> None:
+            taken.extend(await source.take(1))
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(take)
+            await anyio.wait_all_tasks_blocked()
+            await broker.info()
+            monkeypatch.setattr(_sqlite_queries, "next_change", fail_once)
+            with pytest.raises(BrokerUnavailableError, match="disk I/O error"):
+                await broker.publish([new()])
+            await broker.declare("another")
+            last = new()
+            await broker.publish([last])
+
+    assert [read(delivery).id for delivery in taken] == [last.id]

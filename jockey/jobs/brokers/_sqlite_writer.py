@@ -304,6 +304,9 @@ class Writer:
                 self._change_at = queries.next_change(self._use())
             self._use().execute("COMMIT")
         except BaseException as error:
+            for take in self._takes:
+                take.answer = []  # it got nothing, and goes on waiting
+            self._change_at = self._clock()  # what it would have got may be there still
             self._roll_back(error)
             raise
         self._quiet_at = time.monotonic() + QUIET
