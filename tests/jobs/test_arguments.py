@@ -6,11 +6,12 @@ import enum
 import functools
 import inspect
 import json
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypedDict
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, NewType, TypedDict
 from uuid import UUID
 
 import msgspec
@@ -461,3 +462,87 @@ def test_what_is_of_another_type_is_not_exact(value: object) -> None:
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), "\ud800", [1], {}], ids=ascii)
 def test_what_json_does_not_have_as_it_is_is_not_exact(value: object) -> None:
     assert not Arguments(Task(Any).function, "task").is_exact((value,), {})
+
+
+class Level(enum.IntEnum):
+    LOW = 1
+
+
+class Name(str):
+    __slots__ = ()
+
+
+ANNOTATIONS: list[Any] = [
+    Any,
+    int,
+    float,
+    bool,
+    str,
+    None,
+    object,
+    list,
+    int | None,
+    int | str,
+    float | int,
+    Literal[1, "a"],
+    Level,
+    NewType("Number", int),
+    Annotated[int, msgspec.Meta(ge=0)],
+    Annotated[str, msgspec.Meta(max_length=1)],
+    Annotated[float, "a note"],
+]
+VALUES = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.sampled_from([2**63, 2**64, -(2**80)]),
+    st.floats(),
+    st.text(max_size=2),
+    st.sampled_from([Level.LOW, Name("a"), Name("\u00e4"), "\ud800", "a\x00", [1], {"a": math.nan}]),
+)
+
+
+def outcome(arguments: Arguments, args: tuple[object, ...], kwargs: dict[str, object]) -> object:
+    try:
+        checked = arguments.check(args, kwargs)
+        body = msgspec.json.encode([checked.args, checked.kwargs])
+        arrived = arguments.convert(*msgspec.json.decode(body))
+    except ArgumentsError as error:
+        return str(error)
+    return body, repr(checked.call), repr(arrived)
+
+
+@given(st.sampled_from(ANNOTATIONS), st.lists(VALUES, min_size=1, max_size=3), VALUES, st.booleans())
+def test_what_is_found_exact_is_what_a_closer_look_finds(
+    annotation: Any,
+    firsts: list[object],
+    second: object,
+    by_name: bool,  # noqa: FBT001 - drawn
+) -> None:
+    class Thorough(Arguments):
+        def is_exact(self, args: Sequence[object], kwargs: Mapping[str, object]) -> bool:
+            return False
+
+    def function(first: Any, second: Any = 0, /, third: Any = None) -> None: ...
+
+    function.__annotations__.update(first=annotation, second=annotation, third=annotation)
+    quick, thorough = Arguments(function, "task"), Thorough(function, "task")
+
+    for first in firsts:  # some of the same types: what was found of the first ones is known of the others
+        args, kwargs = ((first,), {"third": second}) if by_name else ((first, second), {})
+        assert outcome(quick, args, kwargs) == outcome(thorough, args, kwargs)
+
+
+@pytest.mark.parametrize(
+    ("args", "kwargs"), [((), {}), ((1,), {"first": 2}), ((1, 2, 3), {}), ((), {"first": 1, "other": 2})]
+)
+def test_exact_types_do_not_hide_that_arguments_do_not_fit(args: tuple[object, ...], kwargs: dict[str, object]) -> None:
+    def function(first: int, second: int = 0) -> None: ...
+
+    arguments = Arguments(function, "task")
+    assert arguments.is_exact((1, 2), {})
+    assert arguments.is_exact((), {"first": 1, "second": 2})
+
+    assert not arguments.is_exact(args, kwargs)
+    with pytest.raises(ArgumentsError):
+        arguments.check(args, kwargs)
