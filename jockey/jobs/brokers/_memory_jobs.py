@@ -411,7 +411,9 @@ class Jobs:
             if self._entries.get(entry.message.id) is entry:
                 self._forget(entry)
         while self._unlocking and self._unlocking[0][0] <= now:
-            del self._locks[heapq.heappop(self._unlocking)[1]]
+            key = heapq.heappop(self._unlocking)[1]
+            if key in self._locks and self._locks[key][1] <= now:  # else it was withdrawn, or is another one's by now
+                del self._locks[key]
         while self._ids and self._ids[oldest := next(iter(self._ids))] <= now:
             del self._ids[oldest]
         return now

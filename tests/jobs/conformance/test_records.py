@@ -318,6 +318,21 @@ async def test_jobs_of_another_broker_can_be_unique_unknown_dead_and_withdrawn(b
     assert await store.record(unknown.id) is None
 
 
+async def test_a_key_that_was_withdrawn_and_is_taken_again_is_taken_for_its_time(bench: Bench) -> None:
+    store = bench.broker
+    first, second, third = (new(unique="k", unique_for=60.0) for _ in range(3))
+    await store.enter([first])
+    await store.withdraw([first.id])
+    await bench.carrier.advance(30)
+
+    assert await store.enter([second]) == [Published(second.id)]
+    await bench.carrier.advance(40)
+    assert await store.enter([third]) == [Published(second.id, is_new=False)]
+    await store.withdraw([second.id])
+    await bench.carrier.advance(40)
+    assert await store.enter([third]) == [Published(third.id)]
+
+
 async def test_jobs_of_another_broker_can_be_cancelled(bench: Bench) -> None:
     store = bench.broker
     waiting, one, other, third = (new(not_before=bench.carrier.now() + 200_000) for _ in range(4))
