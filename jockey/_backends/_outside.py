@@ -65,9 +65,6 @@ class Returns:
         self._ended: deque[OutsideCall] = deque()
         self._is_collecting = False
 
-    def __len__(self) -> int:
-        return len(self._ended)
-
     def expect(self) -> None:
         """Learn, in the event loop, that one more call is on its way."""
         self._runtime.note_outside(1)

@@ -62,11 +62,9 @@ class Declaration:
             raise AppClosedError(
                 f"the task {self.name!r} is in no app that is open: include its router, and use `async with app:`"
             )
-        if any(app is not self.apps[0] for app in self.apps):
-            raise AppClosedError(
-                f"the task {self.name!r} is in more than one app that is open; say in which one: app.enqueue('name')"
-            )
-        return self.apps[0]
+        raise AppClosedError(
+            f"the task {self.name!r} is in more than one app that is open; say in which one: app.enqueue('name')"
+        )
 
 
 def declare(

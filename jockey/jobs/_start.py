@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, TypeVar
 
@@ -66,9 +65,8 @@ class Start:
             yield await self._reach(lambda: stack.enter_async_context(make()))
 
     async def _reach(self, step: Callable[[], Awaitable[T]]) -> T | None:
-        for tries in itertools.count():
-            if self._shutdown.is_asked:
-                break
+        tries = 0
+        while not self._shutdown.is_asked:
             try:
                 result = await step()
             except BrokerUnavailableError as error:
@@ -81,4 +79,5 @@ class Start:
                 return result
             with self._shutdown.interruptible():
                 await anyio.sleep(pause(tries))
+            tries += 1
         return None

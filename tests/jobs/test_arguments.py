@@ -423,6 +423,9 @@ def test_a_result_that_has_no_place_in_json_is_refused() -> None:
 def test_a_result_of_another_type_is_refused() -> None:
     with pytest.raises(DecodeError, match="this is no result of task 'task': Expected `int`, got `str`; it is 'a'"):
         returns(int).decode_result("a")
+    deep = functools.reduce(lambda inner, _: [inner], range(100_000), [])
+    with pytest.raises(DecodeError, match="it is nested more than 100 deep"):
+        returns(Nested).decode_result(deep)
 
 
 def test_pydantic_is_not_needed(monkeypatch: pytest.MonkeyPatch) -> None:

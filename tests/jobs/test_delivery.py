@@ -403,6 +403,35 @@ async def test_an_outcome_is_dropped_when_the_lease_is_lost_while_the_broker_is_
     assert counts == WorkerCounts(taken=1, lost=1)
 
 
+@simulated
+async def test_a_group_is_not_waited_for_when_the_lease_is_lost_while_the_store_is_away() -> None:
+    broker = Faulty()
+    broker.arrivals = [AWAY] * 10_000
+    app = app_of(broker)
+
+    @app.task
+    async def work() -> int:
+        return 1
+
+    @app.task
+    async def total(numbers: list[int]) -> int:
+        return sum(numbers)
+
+    async with app:
+        await (group(work.s()) >> total.s()).enqueue()
+        async with anyio.create_task_group() as tasks:
+
+            async def lose() -> None:
+                await anyio.sleep(30)
+                assert broker.hearing is not None
+                broker.hearing.on_lost(broker.deliveries[0])
+
+            tasks.start_soon(lose)
+            counts = await Worker(app, messages_limit=1, handle_signals=()).run()
+
+    assert counts == WorkerCounts(taken=1, lost=1)
+
+
 @pytest.mark.parametrize("has_group", [False, True])
 @simulated
 async def test_a_lease_that_the_broker_calls_lost_is_lost(has_group: bool) -> None:  # noqa: FBT001

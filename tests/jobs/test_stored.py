@@ -363,6 +363,44 @@ async def test_jobs_come_back_by_themselves_if_the_broker_is_away_too(
             await source.take(1)
 
 
+async def test_an_end_that_the_broker_cannot_be_told_of_is_not_noted(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    [job, other] = [new("mail", name) for name in "ab"]
+    await bench.stored.publish([job, other])
+
+    async with bench.worker() as source:
+        settle_many = source.inner.settle_many
+
+        async def settle_all_but_the_first(ends: Any) -> list[bool | Exception]:
+            return [BrokerUnavailableError("away"), *await settle_many(ends[1:])]
+
+        [first, second] = await take(source, 2)
+        with monkeypatch.context() as patch:
+            patch.setattr(source.inner, "settle_many", settle_all_but_the_first)
+            [away, done] = await source.settle_many([(first, Released()), (second, Released())])
+        assert (str(away), done) == ("away", True)
+        assert [await bench.state(one.id) for one in (job, other)] == [State.RUNNING, State.QUEUED]
+        assert await settle(source, first, Released())
+    assert await bench.state(job.id) is State.QUEUED
+
+
+async def test_broker_that_is_away_when_a_job_is_given_back_takes_it_back_by_itself(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await bench.stored.publish([new("mail", "a")])
+    fail(bench, monkeypatch, "begin", 1)
+
+    async def settle_many(*_: object) -> list[bool | Exception]:
+        return [BrokerUnavailableError("away")]
+
+    async with bench.worker() as source:
+        with monkeypatch.context() as patch:
+            patch.setattr(source.inner, "settle_many", settle_many)
+            with pytest.raises(BrokerUnavailableError, match="locked"):
+                await source.take(1)
+
+
 async def test_a_death_that_the_store_cannot_be_told_of_now_it_is_told_later(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:

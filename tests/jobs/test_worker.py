@@ -331,6 +331,26 @@ async def test_jobs_of_one_group_run_in_their_order_one_at_a_time() -> None:
 
 
 @simulated
+async def test_the_next_one_of_a_group_begins_when_the_broker_knows_that_the_one_before_it_has_failed() -> None:
+    app = app_of()
+    states: list[State] = []
+
+    @app.task(group="accounts", retry=Retry.never)
+    async def book(before: str | None) -> None:
+        if before is None:
+            raise ValueError("nothing to book")
+        states.append(await app.job(before).status())
+
+    async with app:
+        first = await book.enqueue(None)
+        await book.enqueue(first.id)
+        counts = await burst(app)
+
+    assert states == [State.DEAD]
+    assert (counts.dead, counts.succeeded) == (1, 1)
+
+
+@simulated
 async def test_the_state_is_made_once_per_worker_and_lives_as_long_as_its_jobs() -> None:
     story: list[str] = []
 
