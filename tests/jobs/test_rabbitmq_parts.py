@@ -14,9 +14,9 @@ from pamqp.commands import Basic
 
 from jockey.jobs._errors import BrokerUnavailableError
 from jockey.jobs.brokers import rabbitmq_intake
-from jockey.jobs.brokers.rabbitmq_client import Arrival, Channel, translated
-from jockey.jobs.brokers.rabbitmq_frames import acknowledged
-from jockey.jobs.brokers.rabbitmq_intake import Intake
+from jockey.jobs.brokers.rabbitmq_client import Arrival, Channel, Parcel, translated
+from jockey.jobs.brokers.rabbitmq_frames import Content, acknowledged
+from jockey.jobs.brokers.rabbitmq_intake import Ending, Intake
 from jockey.jobs.brokers.rabbitmq_messages import RabbitDelivery, delivery_of
 from jockey.jobs.brokers.rabbitmq_sender import _settle
 from jockey.jobs.brokers.rabbitmq_shelf import Shelf
@@ -215,3 +215,54 @@ def test_nothing_that_is_on_its_way_to_us_is_acknowledged_with_what_came_later()
         acknowledged(1, 1, multiple=True),
         acknowledged(1, 7, multiple=True),
     ]
+
+
+def _table(name: bytes, value: bytes) -> bytes:
+    content = bytes([len(name)]) + name + value
+    return len(content).to_bytes(4) + content
+
+
+@pytest.mark.parametrize(
+    ("table", "headers"),
+    [
+        (_table(b"number", b"I\0\0\0\1"), {"number": 1}),
+        (_table(b"\xff", b"I\0\0\0\1"), {}),
+        (_table(b"text", b"S\0\0\0\1\xff"), {}),
+        (_table(b"time", b"T" + (1_700_000_000_000_000).to_bytes(8)), {}),
+    ],
+    ids=["number", "name", "text", "time"],
+)
+def test_headers_that_cannot_be_read_or_written_are_left_out(table: bytes, headers: dict[str, Any]) -> None:
+    method = bytes([0, 60, 0, 60, 1]) + b"c" + (5).to_bytes(8) + bytes(3)
+    arrived: list[list[Arrival]] = []
+
+    async def main() -> None:
+        line = SimpleNamespace(sieve=SimpleNamespace(channels={}), outlet=SimpleNamespace(is_closing=False))
+        channel = Channel(cast("Any", _Underlay()), cast("Any", line))
+        channel._consumers[b"c"] = arrived.append
+        channel._on_come([Content(method, table, "job", "task", b"body")])
+
+    asyncio.run(main())
+    assert arrived == [[Arrival(5, b"body", headers, "job", "task")]]
+
+
+def test_who_settles_gets_an_answer_whatever_goes_wrong() -> None:
+    error = TypeError("something with a bug")
+    answers: list[Any] = []
+
+    class Sender:
+        async def ensure(self, queues: object) -> None:
+            """Do nothing."""
+
+        async def send(self, parcels: object) -> None:
+            raise error
+
+    async def main() -> None:
+        intake, _, [delivery, _] = await _busy_intake()
+        intake._sender = cast("Any", Sender())
+        intake._unsettled[1] = delivery
+        intake.settle([Ending(delivery, [Parcel(b"", "mail")])], cast("Any", SimpleNamespace(succeed=answers.extend)))
+        await asyncio.wait(intake._work)
+
+    asyncio.run(main())
+    assert answers == [error]

@@ -280,7 +280,7 @@ class Channel:
             else:
                 consumer, tag = each.delivered()
                 self._held.add(tag)
-                headers = decoded_table(each.table)[1] if each.table not in {b"", EMPTY_TABLE} else {}
+                headers = _headers_in(each.table) if each.table not in {b"", EMPTY_TABLE} else {}
                 arrived.setdefault(consumer, []).append(Arrival(tag, each.body, headers, each.id, each.name))
         for consumer, arrivals in arrived.items():
             self._consumers.get(consumer, _ignore)(arrivals)
@@ -367,6 +367,23 @@ class Channel:
 def _closing(channel: Underlay) -> asyncio.Future[Any]:
     """Return what ends with the channel, with whatever result."""
     return channel.closing  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+
+
+def _headers_in(table: bytes) -> dict[str, Any]:  # AMQP's tables hold nearly anything
+    """Return the headers as far as the library can read them and write them again: other programs send anything."""
+    try:
+        headers = decoded_table(table)[1]
+    except Exception:  # a time in milliseconds, which the library takes for seconds; a name that is no text
+        return {}
+    return {name: value for name, value in headers.items() if _can_be_written(name, value)}
+
+
+def _can_be_written(name: str, value: object) -> bool:
+    try:
+        encoded_table({name: cast("Any", value)})
+    except Exception:  # a text that is none, for instance, is read as bytes
+        return False
+    return True
 
 
 def _arrival(message: DeliveredMessage) -> Arrival:

@@ -367,7 +367,7 @@ class Intake:
             except BrokerUnavailableError:
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, LONGEST_PAUSE)
-            except JobsError as error:
+            except Exception as error:  # whatever it is: somebody waits for the answer
                 delivery.is_settled = False
                 self._shelf.count(delivery, 1)
                 on_end(error)
