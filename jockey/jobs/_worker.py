@@ -48,7 +48,7 @@ class Worker(Generic[StateOut]):
         max_jobs: How many jobs run at once. No more are taken from the broker, either.
         messages_limit: `run` ends when it has taken so many deliveries, exactly, and they have ended; None is no limit.
         graceful_shutdown_time: Seconds that running jobs get to end after the first signal. Then they are cancelled and
-            released, for which there are four seconds more.
+            released, for which there are four seconds more, and another four while the broker cannot be told.
         handle_signals: The signals that end the worker. The first one: it takes nothing new, gives back what has not
             started, and lets what runs end in time. The second one: what runs is cancelled and given back now. The
             third one: the process is killed as if nobody handled it. In the main thread only; elsewhere no signal is
