@@ -111,7 +111,8 @@ class Proxy:
         url: Where it is reached.
         breaks: Told of each frame before it is passed on ("->" to the server, "<-" from it, and the class and method,
             as two numbers of 16 bits); True breaks the connection right there.
-        how: "cut" closes both sides, "stall" passes nothing on any more.
+        how: "cut" closes both sides, "stall" passes nothing on any more, "half" closes the side of the server, and
+            swallows what the client sends without a word.
         steps: All steps that were seen.
         beats: How many heartbeats went to the server.
     """
@@ -182,29 +183,31 @@ class Proxy:
 
     async def _pass_on(self, direction: str, source: Any, sink: Any, pair: Any) -> None:
         try:
-            if direction == "->":
-                sink.write(await source.readexactly(8))
-            while True:
-                head = await source.readexactly(7)
-                rest = await source.readexactly(int.from_bytes(head[3:7]) + 1)
-                self.beats += (direction, head[0]) == ("->", 8)
-                if pair not in self._pairs:
+            async for method, data in frames(direction, source):
+                self.beats += (direction, data[0]) == ("->", 8)
+                if pair in self._pairs and method and self._shall_break(direction, method):
+                    self._break(pair)
+                if pair in self._pairs:
+                    sink.write(data)
+                    await sink.drain()
+                elif self.how != "half":
                     await asyncio.Event().wait()
-                if head[0] == 1 and self._shall_break(direction, rest[:4]):
-                    self._pairs.remove(pair)
-                    if self.how == "cut":
-                        close(pair)
-                        return
-                    self._stalled.append(pair)
-                    await asyncio.Event().wait()
-                sink.write(head + rest)
-                await sink.drain()
         except (OSError, asyncio.IncompleteReadError):
-            close(pair)
+            if pair in self._pairs:
+                close(pair)
 
     def _shall_break(self, direction: str, method: bytes) -> bool:
         self.steps.append((direction, method))
         return self.breaks(direction, method)
+
+    def _break(self, pair: Any) -> None:
+        self._pairs.remove(pair)
+        if self.how == "cut":
+            close(pair)
+        else:
+            self._stalled.append(pair)
+        if self.how == "half":
+            close(pair[1:])
 
     async def _cut(self) -> None:
         while self._pairs:
@@ -231,6 +234,17 @@ class Proxy:
         await asyncio.gather(*tasks, return_exceptions=True)
         # The transports that are closing get a turn.
         await asyncio.sleep(0.01)
+
+
+async def frames(direction: str, source: asyncio.StreamReader) -> AsyncIterator[tuple[bytes, bytes]]:
+    """Read one after the other: class and method, if it has them, and all of it; first the header of a connection."""
+    if direction == "->":
+        header = await source.readexactly(8)
+        yield header[:4], header
+    while True:
+        head = await source.readexactly(7)
+        rest = await source.readexactly(int.from_bytes(head[3:7]) + 1)
+        yield rest[:4] if head[0] == 1 else b"", head + rest
 
 
 def close(pair: Iterable[asyncio.StreamWriter]) -> None:

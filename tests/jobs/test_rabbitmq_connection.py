@@ -15,7 +15,7 @@ from pamqp import frame
 from pamqp.commands import Connection
 from yarl import URL
 
-from jockey.jobs import App, Worker
+from jockey.jobs import App, Context, Retry, Worker
 from jockey.jobs._broker import Died, Retried, Succeeded
 from jockey.jobs._errors import BrokerUnavailableError, QueueNotDeclaredError
 from jockey.jobs._message import Message, Trouble
@@ -29,21 +29,43 @@ from tests.jobs.rabbit import Nth, Proxy, Rabbit, new, read, settle, take
 on_asyncio = pytest.mark.parametrize("anyio_backend", ["asyncio"], indirect=True)
 pytestmark = [pytest.mark.anyio, pytest.mark.broker]
 
-# Class and method of what goes over the wire.
-START_OK, TUNE_OK, OPEN = (10, 11), (10, 31), (10, 40)
-CHANNEL_OPEN, CHANNEL_OPEN_OK = (20, 10), (20, 11)
+# Class and method of what goes over the wire; first the four letters of "AMQP", read in the same way.
+HEADER, START, START_OK, TUNE, TUNE_OK = (0x414D, 0x5150), (10, 10), (10, 11), (10, 30), (10, 31)
+OPEN, OPEN_OK, CLOSE, CLOSE_OK = (10, 40), (10, 41), (10, 50), (10, 51)
+CHANNEL_OPEN, CHANNEL_OPEN_OK, CHANNEL_CLOSE, CHANNEL_CLOSE_OK = (20, 10), (20, 11), (20, 40), (20, 41)
 DECLARE, DECLARE_OK = (50, 10), (50, 11)
 QOS, QOS_OK, CONSUME, CONSUME_OK = (60, 10), (60, 11), (60, 20), (60, 21)
-PUBLISH, DELIVER, ACK, CANCEL = (60, 40), (60, 60), (60, 80), (60, 30)
+PUBLISH, DELIVER, ACK, CANCEL, CANCEL_OK = (60, 40), (60, 60), (60, 80), (60, 30), (60, 31)
 SELECT, SELECT_OK = (85, 10), (85, 11)
 
-STEPS = [
-    *(
-        ("->", method)
-        for method in (START_OK, TUNE_OK, OPEN, CHANNEL_OPEN, DECLARE, QOS, CONSUME, PUBLISH, ACK, SELECT)
-    ),
-    *(("<-", method) for method in (CHANNEL_OPEN_OK, DECLARE_OK, QOS_OK, CONSUME_OK, DELIVER, ACK, SELECT_OK)),
+CONNECTING = [
+    ("->", HEADER),
+    ("<-", START),
+    ("->", START_OK),
+    ("<-", TUNE),
+    ("->", TUNE_OK),
+    ("->", OPEN),
+    ("<-", OPEN_OK),
+    ("->", CHANNEL_OPEN),
+    ("<-", CHANNEL_OPEN_OK),
 ]
+WORKING = [
+    *(("->", method) for method in (SELECT, DECLARE, CHANNEL_CLOSE, QOS, CONSUME, PUBLISH, ACK, CANCEL)),
+    *(("<-", method) for method in (SELECT_OK, DECLARE_OK, CHANNEL_CLOSE_OK, QOS_OK, CONSUME_OK, CANCEL_OK)),
+    *(("<-", method) for method in (DELIVER, ACK)),
+]
+CLOSING = [("->", CLOSE), ("<-", CLOSE_OK)]
+# The producer connects first, and then the worker, or whoever connects again; what is published is the job, and then
+# its second try.
+STEPS = [
+    *((*step, 1) for step in CONNECTING + WORKING + CLOSING),
+    *((*step, 2) for step in CONNECTING + CLOSING),
+    *((*step, 2) for step in (("->", PUBLISH), ("<-", ACK), ("->", ACK), ("<-", DELIVER), ("->", CONSUME))),
+]
+
+HOW = ["cut", "stall", "half"]
+AT_ONCE = 16
+"""Steps are tried side by side, for they mostly wait; but RabbitMQ shall not need more files than it may open."""
 
 
 @pytest.fixture(params=["asyncio", "trio"])
@@ -94,29 +116,88 @@ async def work(rabbit: Rabbit, broker: Any, queue: str) -> list[str]:
                 return worked
 
 
-@on_asyncio
-async def test_cut_at_any_step_loses_nothing(rabbit: Rabbit) -> None:
-    worked: dict[Any, list[str]] = {}
+async def each_step(go: Any) -> None:
+    """Do it with each step, some side by side."""
+    left = list(STEPS)
 
-    async def go(direction: str, method: tuple[int, int], number: int) -> None:
+    async def go_on() -> None:
+        while left:
+            await go(*left.pop())
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(AT_ONCE):
+            tasks.start_soon(go_on)
+
+
+@pytest.fixture
+def impatience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Notice silence soon."""
+    monkeypatch.setattr(aiormq.Connection, "HEARTBEAT_GRACE_MULTIPLIER", 0.75)
+    monkeypatch.setattr(rabbitmq_client, "CONNECT_TIMEOUT", 3.0)
+    monkeypatch.setattr(rabbitmq_client, "CLOSE_TIMEOUT", 0.2)
+    monkeypatch.setattr(rabbitmq_intake, "LONGEST_PAUSE", 0.2)
+
+
+@on_asyncio
+@pytest.mark.parametrize("how", HOW)
+@pytest.mark.usefixtures("impatience")
+async def test_connection_that_breaks_at_any_step_loses_nothing(rabbit: Rabbit, how: str) -> None:
+    worked: dict[Any, list[str]] = {}
+    lost: dict[Any, int] = {}
+
+    async def go(*step: Any) -> None:
         queue = f"{rabbit.queue}-{len(rabbit.queues)}"
         rabbit.queues.append(queue)
         with Proxy(rabbit.url) as proxy:
-            proxy.breaks = Nth(direction, method, number)
-            worked[direction, method, number] = await run_one_job(rabbit, queue, proxy.url)
-            assert proxy.breaks.left <= 0
+            proxy.how, proxy.breaks = how, Nth(*step)
+            # Either side asks after a second whether the other one is there.
+            worked[step] = await run_one_job(rabbit, queue, str(URL(proxy.url).update_query(heartbeat="1")))
+            assert proxy.breaks.left <= 0, step
+            lost[step] = proxy.connections - 2
 
-    async with anyio.create_task_group() as tasks:
-        for step in STEPS:
-            tasks.start_soon(go, *step, 1)
-        for step in (("->", PUBLISH), ("<-", ACK), ("->", ACK), ("<-", DELIVER), ("->", CONSUME), ("->", CHANNEL_OPEN)):
-            tasks.start_soon(go, *step, 2)
+    await each_step(go)
 
-    # The first try, the second one, and either again if nobody knew whether it was settled.
-    assert len(worked) == len(STEPS) + 6
-    for steps in worked.values():
+    # The first try, the second one, and for each connection that was lost both again: nobody knew what had arrived.
+    assert worked.keys() == set(STEPS)
+    for step, steps in worked.items():
         assert set(steps) == {"a0", "a1"}
-        assert len(steps) <= 4
+        assert len(steps) <= 2 + 2 * lost[step]
+
+
+@on_asyncio
+@pytest.mark.usefixtures("impatience")
+async def test_worker_recovers_by_itself_from_a_connection_that_breaks_at_any_step(rabbit: Rabbit) -> None:
+    worked: dict[Any, list[int]] = {}
+
+    async def go(*step: Any) -> None:
+        queue = f"{rabbit.queue}-{len(rabbit.queues)}"
+        rabbit.queues.append(queue)
+        tries = worked[step] = []
+        with Proxy(rabbit.url) as proxy:
+            # All that lies below is tried with all of them, above.
+            proxy.how, proxy.breaks = HOW[STEPS.index(step) % len(HOW)], Nth(*step)
+            app = App(rabbit.broker(str(URL(proxy.url).update_query(heartbeat="1"))))
+            done = anyio.Event()
+
+            @app.task(queue=queue, retry=Retry(delay=0))
+            async def work(context: Context[None]) -> None:
+                tries.append(context.attempt)
+                if context.attempt < 3:
+                    raise ValueError("once more")
+                done.set()
+
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(Worker(app, handle_signals=()).run)
+                await persist_in_queue(producer, new(queue, "work"))
+                await done.wait()
+                tasks.cancel_scope.cancel()
+            assert proxy.breaks.left <= 0, step
+
+    async with rabbit.open() as producer:
+        await each_step(go)
+
+    assert worked.keys() == set(STEPS)
+    assert [set(tries) for tries in worked.values()] == [{1, 2, 3}] * len(STEPS)
 
 
 async def test_worker_consumes_again_when_rabbitmq_is_back(rabbit: Rabbit) -> None:
@@ -175,11 +256,11 @@ async def test_worker_that_starts_before_rabbitmq_works_as_soon_as_it_is_there(r
 
 
 async def persist_in_queue(producer: Any, message: Message) -> None:
-    """Publish as soon as somebody has declared the queue."""
+    """Publish as soon as somebody has declared the queue, and it is ready: until then RabbitMQ refuses messages."""
     while True:
         try:
             await producer.publish([message])
-        except QueueNotDeclaredError:
+        except (BrokerUnavailableError, QueueNotDeclaredError):
             await anyio.sleep(0.05)
         else:
             return
