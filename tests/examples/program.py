@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,21 @@ def output(*arguments: str | Path, folder: Path = ROOT, environment: Mapping[str
         printed, complaints = program.communicate()
     assert (program.returncode, but_for_slowness(complaints)) == (0, "")
     return printed.splitlines()
+
+
+def rest_of(program: subprocess.Popen[str]) -> tuple[str, str]:
+    """
+    Return what it prints from now on, and its complaints, when it has ended.
+
+    Not by `communicate`, which does not see what came together with a line that was read before.
+    """
+    assert program.stdout is not None
+    assert program.stderr is not None
+    with ThreadPoolExecutor(1) as pool:
+        complaints = pool.submit(program.stderr.read)
+        printed = program.stdout.read()
+    program.wait()
+    return printed, complaints.result()
 
 
 def but_for_slowness(complaints: str) -> str:

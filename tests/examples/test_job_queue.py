@@ -7,7 +7,7 @@ import signal
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from tests.examples.program import EXAMPLES, but_for_slowness, output, start
+from tests.examples.program import EXAMPLES, but_for_slowness, output, rest_of, start
 
 if TYPE_CHECKING:
     import subprocess
@@ -47,7 +47,7 @@ def test_an_order_is_done_once_and_tried_again(tmp_path: Path) -> None:
         unknown = order(tmp_path, "8", "bob", "chair", "horse")
         log = read_until("bob gets a letter: not in the shop: horse", process)
         process.send_signal(signal.SIGTERM)
-        rest, complaints = process.communicate()
+        rest, complaints = rest_of(process)
 
     assert first == ["order 7 is new", "ada pays 330"]
     assert again == ["order 7 is known", "ada pays 330"]

@@ -18,7 +18,7 @@ import uvicorn
 import jockey
 from examples.web_framework import MAX_BODY, App, Request, Response, Routes
 from tests.examples.endings import Endings
-from tests.examples.program import start
+from tests.examples.program import rest_of, start
 
 if TYPE_CHECKING:
     import subprocess
@@ -538,7 +538,7 @@ async def test_site_answers_and_stops_when_told_to() -> None:
             }
             echo = (await client.post("/echo", content=b"hello")).json()
         running.send_signal(signal.SIGTERM)
-        complaints = running.communicate()[1]
+        _, complaints = rest_of(running)
 
     assert answers == {
         "/": (200, {"hello": "world"}),
