@@ -206,7 +206,7 @@ def echo(request: Request) -> Response:
     return Response({"method": request.method, "body": request.body.decode()})
 
 
-@routes.add("GET /prime", execute_in=jockey.ExecuteIn.PROCESS, job_timeout=5.0)
+@routes.add("GET /prime", execute_in=jockey.ExecuteIn.PROCESS, job_timeout=60.0)
 def prime(request: Request) -> Response:
     """Compute in a process, so that the server goes on serving; the timeout stops it."""
     digits = request.query("number")

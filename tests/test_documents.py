@@ -101,7 +101,7 @@ def run_script(source: str, path: Path) -> subprocess.CompletedProcess[str]:
         capture_output=True,
         text=True,
         encoding="utf-8",
-        timeout=50,
+        timeout=240,
     )
 
 

@@ -8,7 +8,7 @@ import threading
 import time
 from pathlib import Path
 
-PATIENCE = 50.0
+PATIENCE = 240.0
 
 
 def double(number: int) -> int:

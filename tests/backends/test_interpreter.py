@@ -369,7 +369,7 @@ async def main():
 def run_script(path: Path, *, guard: str, backend: str) -> subprocess.CompletedProcess[str]:
     path.write_text(textwrap.dedent(SCRIPT).format(guard=guard, backend=backend))
     return subprocess.run(
-        [sys.executable, "-W", "error", path], capture_output=True, text=True, timeout=50, check=False
+        [sys.executable, "-W", "error", path], capture_output=True, text=True, timeout=240, check=False
     )
 
 

@@ -28,7 +28,7 @@ def run(*arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
         capture_output=True,
         text=True,
         check=False,
-        timeout=50,
+        timeout=240,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
 
@@ -254,7 +254,7 @@ def test_module_run_as_a_program(tmp_path: Path) -> None:
         capture_output=True,
         text=True,
         check=False,
-        timeout=50,
+        timeout=240,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
 
