@@ -25,6 +25,9 @@ def main() -> None:
     parser.add_argument("--broker", choices=["sqlite", "rabbitmq"], default="sqlite")
     parser.add_argument("--seconds", type=float, default=60.0, help="how long the workers are tormented")
     parser.add_argument("--workers", type=int, default=3)
+    parser.add_argument(
+        "--patience", type=float, default=30.0, help="seconds in which nothing happens, after which nothing more will"
+    )
     parser.add_argument("--seed", type=int, default=random.randrange(2**32))
     parser.add_argument("--restart-server", action="store_true", help="run a RabbitMQ of our own, and kill it as well")
     options = parser.parse_args()
@@ -41,6 +44,7 @@ def main() -> None:
             directory,
             seconds=options.seconds,
             workers=options.workers,
+            patience=options.patience,
             dice=random.Random(options.seed),
             server=own,
         )

@@ -22,9 +22,6 @@ from tests.jobs.crash_loop.worker import app_of
 MAX_CRASHES = 3
 """What a worker says if nobody says otherwise."""
 
-LONGEST_STILLSTAND = 20.0
-"""Seconds in which nothing is done, after which nothing more will be."""
-
 AFTER_RETURN = 5.0
 """Seconds after which the workers must consume again when the server is back."""
 
@@ -46,18 +43,29 @@ class Report:
 
 
 def run(
-    url: str, directory: Path, *, seconds: float, workers: int, dice: random.Random, server: Server | None = None
+    url: str,
+    directory: Path,
+    *,
+    seconds: float,
+    workers: int,
+    patience: float,
+    dice: random.Random,
+    server: Server | None = None,
 ) -> Report:
-    """Torment some workers for so many seconds, let the rest be done in peace, and reconcile."""
+    """
+    Torment some workers for so many seconds, let the rest be done in peace, and reconcile.
+
+    *patience* is how many seconds may pass in which nothing happens, and until a process ends that is asked to.
+    """
     queue = f"jockey-crash-{os.getpid()}"
     effects, confirmed = Journal(directory / "effects"), Journal(directory / "confirmed")
     hurt = Hurt()
     back_after: list[float] = []
-    tormentor = Tormentor([url, queue, str(directory)], workers, dice)
+    tormentor = Tormentor([url, queue, str(directory)], workers, dice, patience)
     try:
         tormentor.fill_up()
         with producing(tormentor):
-            wait_for(effects, 0)
+            wait_for(effects, 0, patience)
             until = time.monotonic() + seconds
             while time.monotonic() < until:
                 time.sleep(dice.uniform(0, 0.6))
@@ -67,10 +75,10 @@ def run(
                         time.sleep(0.05)  # who has only just started does not wait for its broker
                         tormentor.fill_up()
                     hurt.restarts.append(time.time())
-                    back_after.append(restart(server, effects, dice))
+                    back_after.append(restart(server, effects, dice, patience))
                 tormentor.torment()
         tormentor.calm_down()
-        wait_until_all_is_done(url, queue, directory, confirmed, effects)
+        wait_until_all_is_done(url, queue, directory, confirmed, effects, patience=patience)
         wrong_exits = tormentor.end()
         zombies = list(children())
         dead = anyio.run(dead_letters, url, queue, directory)
@@ -85,14 +93,14 @@ def run(
     return Report(balance, dict(tormentor.counts), wrong_exits, zombies, back_after)
 
 
-def restart(server: Server, effects: Journal, dice: random.Random) -> float:
+def restart(server: Server, effects: Journal, dice: random.Random, patience: float) -> float:
     """Kill the server, start it again, and return the seconds from its return until a job begins."""
     server.kill()
     time.sleep(dice.uniform(0, 3))
     server.start_again()
     server.wait()
     returned = time.monotonic()
-    wait_for(effects, begun(effects))
+    wait_for(effects, begun(effects), patience)
     return time.monotonic() - returned
 
 
@@ -101,19 +109,21 @@ def begun(effects: Journal) -> int:
     return sum(line.what == "begun" for line in effects.lines())
 
 
-def wait_for(effects: Journal, number: int) -> None:
+def wait_for(effects: Journal, number: int, patience: float) -> None:
     """Wait until more than *number* jobs have begun."""
-    until = time.monotonic() + LONGEST_STILLSTAND
+    until = time.monotonic() + patience
     while begun(effects) <= number:
         assert time.monotonic() < until, "nothing happens any more"
         time.sleep(0.01)
 
 
-def wait_until_all_is_done(url: str, queue: str, directory: Path, confirmed: Journal, effects: Journal) -> None:
+def wait_until_all_is_done(
+    url: str, queue: str, directory: Path, confirmed: Journal, effects: Journal, *, patience: float
+) -> None:
     """Wait until all confirmed jobs are done or dead, or nothing happens any more."""
     sent = {line.number for line in confirmed.lines()}
     left, size, since = -1, -1, time.monotonic()
-    while left and time.monotonic() - since < LONGEST_STILLSTAND:
+    while left and time.monotonic() - since < patience:
         done = {line.number for line in effects.lines() if line.what == "done"}
         missing = sent - done
         # To look at dead letters is dear: only for the last ones.

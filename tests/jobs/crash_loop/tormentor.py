@@ -19,9 +19,6 @@ ROOT = Path(__file__).parents[3]
 LONGEST_STOP = 6.0
 """Seconds for which a process stands still: longer than its lease, or shorter."""
 
-SECONDS_TO_END = 30.0
-"""After these a worker that was asked to end has not obeyed."""
-
 
 class Tormentor:
     """
@@ -33,10 +30,11 @@ class Tormentor:
         counts: How often what was done.
     """
 
-    def __init__(self, arguments: list[str], workers: int, dice: random.Random) -> None:
+    def __init__(self, arguments: list[str], workers: int, dice: random.Random, patience: float) -> None:
         self._arguments = arguments
         self._number = workers
         self._dice = dice
+        self._patience = patience
         self._errors = Path(arguments[-1], "errors").open("ab")  # noqa: SIM115 - closed with the rest
         self._running: list[subprocess.Popen[bytes]] = []
         self._ending: list[subprocess.Popen[bytes]] = []
@@ -104,9 +102,17 @@ class Tormentor:
         workers = [*self._running, *self._ending]
         for worker in self._running:
             worker.send_signal(signal.SIGTERM)
-        codes = [ended(worker) for worker in workers]
+        codes = [self.ended(worker) for worker in workers]
         # Asked before Python had got so far as to hear it, a process ends by the signal.
         return [code for code in codes if code not in (0, -signal.SIGTERM, UNAVAILABLE)]
+
+    def ended(self, process: subprocess.Popen[bytes]) -> int:
+        """Return the exit code of a process that was asked to end; it is killed if it does not obey in time."""
+        try:
+            return process.wait(self._patience)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            return process.wait()
 
     def close(self) -> None:
         """End all that may still run, whatever has happened."""
@@ -124,15 +130,7 @@ def producing(tormentor: Tormentor) -> Iterator[None]:
     try:
         yield
         producer.send_signal(signal.SIGTERM)
-        assert ended(producer) == 0, "the producer has failed"
+        assert tormentor.ended(producer) == 0, "the producer has failed"
     finally:
         producer.kill()
         producer.wait()
-
-
-def ended(process: subprocess.Popen[bytes]) -> int:
-    try:
-        return process.wait(SECONDS_TO_END)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        return process.wait()

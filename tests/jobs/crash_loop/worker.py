@@ -45,7 +45,8 @@ class LostLeases(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         print(self.format(record), file=sys.stderr, flush=True)
-        if "lost" in record.getMessage():
+        # The connection was lost, a lease was, or `LeaseLostError` is why a job could not be settled.
+        if "lost" in record.getMessage().lower():
             self._journal.write("lost", [0])
 
 
