@@ -419,6 +419,30 @@ async def test_broker_that_is_closed_meanwhile_answers_those_who_wait(
     assert "jockey-rabbitmq" not in {thread.name for thread in threading.enumerate()}
 
 
+async def test_consuming_that_is_cancelled_while_it_begins_leaves_no_connection(rabbit: Rabbit) -> None:
+    async with rabbit.open() as broker:
+        await broker.declare(rabbit.queue)
+        connect, home = broker._connect, broker._opened().thread.home
+        connections: list[Any] = []
+        has_begun, goes_on = anyio.Event(), threading.Event()
+
+        async def connect_slowly(name: str, heartbeat: int) -> Any:
+            connections.append(await connect(name, heartbeat))
+            home.post(has_begun.set)
+            await asyncio.to_thread(goes_on.wait)
+            return connections[0]
+
+        broker._connect = connect_slowly  # type: ignore[method-assign]
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(rabbit.consume(broker).__aenter__)
+            await has_begun.wait()
+            tasks.cancel_scope.cancel()
+        goes_on.set()
+
+        while not connections[0].is_closed:
+            await anyio.sleep(0.01)
+
+
 async def test_server_that_says_nothing_is_not_waited_for(rabbit: Rabbit, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rabbitmq_client, "CONNECT_TIMEOUT", 0.1)
     with Proxy(rabbit.url) as proxy:

@@ -130,9 +130,9 @@ class RabbitBroker:
             max_crashes=max_crashes,
             clock=self._clock,
         )
-        await source.open()
-        self._queues |= dict.fromkeys(queues)
         try:
+            await source.open()
+            self._queues |= dict.fromkeys(queues)
             yield source
         finally:
             with anyio.CancelScope(shield=True):

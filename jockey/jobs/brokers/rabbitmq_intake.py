@@ -108,6 +108,7 @@ class Intake:
         self._takings = 0
         self._timer: asyncio.TimerHandle | None = None
         self._renewing = asyncio.Lock()
+        self._life: asyncio.Task[None] | None = None
         self._is_closing = False
 
     async def open(self) -> None:
@@ -119,10 +120,17 @@ class Intake:
             QueueNotDeclaredError: One of the queues is missing.
         """
         await self._sender.check(place for queue in self._queues for place in waiting_in(queue))
-        self._life = self._thread.spawn(self._stay_connected(await self._connect()))
+        connection = await self._connect()
+        if self._is_closing:
+            await connection.close()
+        else:
+            self._life = self._thread.spawn(self._stay_connected(connection))
 
     async def close(self) -> None:
         """Give back all that is not settled, and disconnect."""
+        if self._life is None:
+            self._is_closing = True  # whoever opens it has stopped to wait for that, or it has failed
+            return
         with contextlib.suppress(JobsError):
             async with self._renewing:
                 self._is_closing = True
