@@ -1,8 +1,21 @@
 """
 RabbitMQ with a store beside it, held to what all brokers promise.
 
-The list is the statement: what is missing here needs a clock that can be turned by hand (RabbitMQ's own tests do that
-part in real time), the order across queues, or groups across workers, which RabbitMQ has not.
+The list is the statement. What is missing in it, and why:
+
+- Delays, leases and crashes (`test_delayed_*`, `test_scheduled_*`, `test_retried_*`, `test_lost_*`, `test_leases_*`,
+  `test_job_that_kills_its_workers_is_dead`, `test_record_follows_*`, `test_keys_are_unique_*`, `test_purge_*`,
+  `test_cancelled_job_does_not_come_again`): they turn the clock by hand, and RabbitMQ's cannot be turned. The model of
+  all brokers, and RabbitMQ's own tests, do that in real time.
+- Order across queues (`test_queues_are_taken_from_as_if_they_were_one`) and groups across workers
+  (`test_groups_*`): RabbitMQ has neither.
+- What runs, waits for its time, or has waited longest (`test_info_*`, `test_workers_*`, `test_peek_*`): it does
+  not tell.
+- Queues that are not declared (`test_nothing_is_published_*`: it does not know the names of the others;
+  `test_successors_*`: one cannot consume from them; `test_deleted_*` and `test_replayed_dead_letters_*`: the dead
+  letters are deleted with the queue).
+- `test_worker_hears_once_*`: the store is asked every half second; the tests of `Stored` do that.
+- Records kept for another broker (`test_records_of_jobs_*`, `test_jobs_of_another_broker_*`): here it is that broker.
 """
 
 from __future__ import annotations
@@ -30,6 +43,7 @@ PROMISES = [
     test_delivery.test_what_was_published_is_delivered_once,
     test_delivery.test_urgent_jobs_come_first_and_equal_ones_in_their_order,
     test_delivery.test_take_waits_for_what_comes,
+    test_delivery.test_all_who_wait_hear_of_what_comes,
     test_delivery.test_cancelled_take_leaves_nothing_behind,
     test_delivery.test_settled_job_never_comes_again,
     test_delivery.test_released_job_has_its_old_place_and_no_attempt_spent,
