@@ -19,6 +19,9 @@ PYTHONS = nox.project.python_versions(PYPROJECT)
 OLDEST, NEWEST = PYTHONS[0], PYTHONS[-1]
 IN_CI = bool(os.environ.get("CI"))
 
+# Most tests wait, and do not compute. Those of a group run one after the other.
+FOUR_PROCESSES = ["--numprocesses=4", "--dist=loadgroup"]
+
 COVERAGE_DATA = Path(".coverage-data").absolute()
 PYODIDE = "pyodide@314"
 
@@ -138,7 +141,7 @@ def hardened(session: nox.Session, environment: dict[str, str]) -> None:
     # Those of the tests are compiled by pytest, and stay; it warns that others do not, which is the point.
     ignored = "--pythonwarnings=ignore:assertions not in test modules:pytest.PytestConfigWarning"
     # Of the tests those that look for what these modes can show: of the core, and some chance.
-    parts = session.posargs or ["--numprocesses=4", "--fuzz-programs=300", "tests/core", "tests/fuzz"]
+    parts = session.posargs or [*FOUR_PROCESSES, "--fuzz-programs=300", "tests/core", "tests/fuzz"]
     session.run("pytest", ignored, *parts, env=environment)
 
 
@@ -185,10 +188,10 @@ def lower_bounds(requirements: list[str]) -> list[str]:
 
 
 def pytest_options(session: nox.Session) -> list[str]:
-    """Return what was given after `--`, or else to use four processes: most tests wait, and do not compute."""
+    """Return what was given after `--`, or else to use four processes."""
     # What takes long and tells nothing more on another Python is for the newest.
     less = [] if session.python == NEWEST else ["-m", "not once", "--fuzz-programs=500"]
-    return session.posargs or ["--numprocesses=4", *less]
+    return session.posargs or [*FOUR_PROCESSES, *less]
 
 
 def python_files() -> list[str]:

@@ -6,6 +6,7 @@ import asyncio
 import threading
 import time
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import aiormq
@@ -20,6 +21,7 @@ from jockey.jobs._broker import Died, Retried, Succeeded
 from jockey.jobs._errors import BrokerUnavailableError, QueueNotDeclaredError
 from jockey.jobs._message import Message, Trouble
 from jockey.jobs.brokers import rabbitmq_client, rabbitmq_intake
+from jockey.jobs.brokers.rabbitmq import RabbitBroker
 from jockey.jobs.brokers.rabbitmq_client import Channel, Parcel
 from jockey.jobs.brokers.rabbitmq_intake import Ending
 from jockey.jobs.brokers.rabbitmq_thread import Reply
@@ -27,7 +29,8 @@ from tests.jobs.rabbit import Nth, Proxy, Rabbit, new, read, settle, take
 
 # What takes long is the thread's business alone, and asyncio on both sides.
 on_asyncio = pytest.mark.parametrize("anyio_backend", ["asyncio"], indirect=True)
-pytestmark = [pytest.mark.anyio, pytest.mark.broker]
+# One after the other: they have many connections and queues at a time, and a server has only so many descriptors.
+pytestmark = [pytest.mark.anyio, pytest.mark.broker, pytest.mark.xdist_group("rabbitmq")]
 
 # Class and method of what goes over the wire; first the four letters of "AMQP", read in the same way.
 HEADER, START, START_OK, TUNE, TUNE_OK = (0x414D, 0x5150), (10, 10), (10, 11), (10, 30), (10, 31)
@@ -64,7 +67,7 @@ STEPS = [
 ]
 
 HOW = ["cut", "stall", "half"]
-AT_ONCE = 16
+AT_ONCE = 8
 """Steps are tried side by side, for they mostly wait; but RabbitMQ shall not need more files than it may open."""
 
 
@@ -77,7 +80,28 @@ def anyio_backend(request: pytest.FixtureRequest) -> Any:
 async def rabbit(amqp_url: str) -> AsyncIterator[Rabbit]:
     rabbit = Rabbit(amqp_url)
     yield rabbit
-    await rabbit.clean()
+    await persist(rabbit.clean)
+
+
+@asynccontextmanager
+async def keeping(rabbit: Rabbit) -> AsyncIterator[RabbitBroker]:
+    """Have a connection that nothing breaks."""
+    broker = rabbit.broker()
+    await persist(broker.open)
+    try:
+        yield broker
+    finally:
+        await broker.close()
+
+
+@asynccontextmanager
+async def queue_for(step: Any, rabbit: Rabbit, keeper: RabbitBroker) -> AsyncIterator[str]:
+    """Have a queue for one step, and not for longer: each is several, and a server can have only so many."""
+    queue = f"{rabbit.queue}-{STEPS.index(step)}"
+    rabbit.queues.append(queue)
+    yield queue
+    await persist(keeper.delete, queue)
+    rabbit.queues.remove(queue)
 
 
 async def persist(function: Any, *arguments: Any) -> Any:
@@ -133,7 +157,7 @@ async def each_step(go: Any) -> None:
 def impatience(monkeypatch: pytest.MonkeyPatch) -> None:
     """Notice silence soon."""
     monkeypatch.setattr(aiormq.Connection, "HEARTBEAT_GRACE_MULTIPLIER", 0.75)
-    monkeypatch.setattr(rabbitmq_client, "CONNECT_TIMEOUT", 3.0)
+    monkeypatch.setattr(rabbitmq_client, "CONNECT_TIMEOUT", 5.0)
     monkeypatch.setattr(rabbitmq_client, "CLOSE_TIMEOUT", 0.2)
     monkeypatch.setattr(rabbitmq_intake, "LONGEST_PAUSE", 0.2)
 
@@ -146,16 +170,16 @@ async def test_connection_that_breaks_at_any_step_loses_nothing(rabbit: Rabbit, 
     lost: dict[Any, int] = {}
 
     async def go(*step: Any) -> None:
-        queue = f"{rabbit.queue}-{len(rabbit.queues)}"
-        rabbit.queues.append(queue)
-        with Proxy(rabbit.url) as proxy:
-            proxy.how, proxy.breaks = how, Nth(*step)
-            # Either side asks after a second whether the other one is there.
-            worked[step] = await run_one_job(rabbit, queue, str(URL(proxy.url).update_query(heartbeat="1")))
-            assert proxy.breaks.left <= 0, step
-            lost[step] = proxy.connections - 2
+        async with queue_for(step, rabbit, keeper) as queue:
+            with Proxy(rabbit.url) as proxy:
+                proxy.how, proxy.breaks = how, Nth(*step)
+                # Either side asks after a second whether the other one is there.
+                worked[step] = await run_one_job(rabbit, queue, str(URL(proxy.url).update_query(heartbeat="1")))
+                assert proxy.breaks.left <= 0, step
+                lost[step] = proxy.connections - 2
 
-    await each_step(go)
+    async with keeping(rabbit) as keeper:
+        await each_step(go)
 
     # The first try, the second one, and for each connection that was lost both again: nobody knew what had arrived.
     assert worked.keys() == set(STEPS)
@@ -170,8 +194,10 @@ async def test_worker_recovers_by_itself_from_a_connection_that_breaks_at_any_st
     worked: dict[Any, list[int]] = {}
 
     async def go(*step: Any) -> None:
-        queue = f"{rabbit.queue}-{len(rabbit.queues)}"
-        rabbit.queues.append(queue)
+        async with queue_for(step, rabbit, keeper) as queue:
+            await recover(step, queue)
+
+    async def recover(step: Any, queue: str) -> None:
         tries = worked[step] = []
         with Proxy(rabbit.url) as proxy:
             # All that lies below is tried with all of them, above.
@@ -188,12 +214,12 @@ async def test_worker_recovers_by_itself_from_a_connection_that_breaks_at_any_st
 
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(Worker(app, handle_signals=()).run)
-                await persist_in_queue(producer, new(queue, "work"))
+                await persist_in_queue(keeper, new(queue, "work"))
                 await done.wait()
                 tasks.cancel_scope.cancel()
             assert proxy.breaks.left <= 0, step
 
-    async with rabbit.open() as producer:
+    async with keeping(rabbit) as keeper:
         await each_step(go)
 
     assert worked.keys() == set(STEPS)
