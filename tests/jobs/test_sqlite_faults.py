@@ -341,38 +341,6 @@ async def test_questions_that_fail_are_asked_again(path: Path, monkeypatch: pyte
             await other.publish([new()])
 
 
-async def test_who_waits_goes_on_waiting_when_what_he_got_is_rolled_back(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    next_change = _sqlite_queries.next_change
-    failures = [sqlite3.OperationalError("disk I/O error")]
-
-    def fail_once(connection: sqlite3.Connection) -> float | None:
-        change = next_change(connection)
-        if failures and connection.in_transaction:
-            raise failures.pop()
-        return change
-
-    taken: list[Any] = []
-    async with opened(path) as broker, working(broker) as source:
-
-        async def take() -> None:
-            taken.extend(await source.take(1))
-
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(take)
-            await anyio.wait_all_tasks_blocked()
-            await broker.info()
-            monkeypatch.setattr(_sqlite_queries, "next_change", fail_once)
-            with pytest.raises(BrokerUnavailableError, match="disk I/O error"):
-                await broker.publish([new()])
-            await broker.declare("another")
-            last = new()
-            await broker.publish([last])
-
-    assert [read(delivery).id for delivery in taken] == [last.id]
-
-
 async def test_log_that_cannot_be_emptied_harms_nobody(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_sqlite_writer, "QUIET", 0.0)
     tried: list[str] = []
