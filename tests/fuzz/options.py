@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-PROGRAMS = 2_000
+PROGRAMS = 1_000
 """How many programs the ordinary suite runs on each backend."""
 
 
