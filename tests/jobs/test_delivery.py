@@ -378,6 +378,13 @@ async def test_a_lost_lease_stops_the_job_and_drops_its_outcome() -> None:
     assert counts == [WorkerCounts(taken=1, lost=1)]
 
 
+async def lose_the_first(broker: Faulty) -> None:
+    """Half a minute later, tell the worker that its first delivery is not its own any more."""
+    await anyio.sleep(30)
+    assert broker.hearing is not None
+    broker.hearing.on_lost(broker.deliveries[0])
+
+
 @simulated
 async def test_an_outcome_is_dropped_when_the_lease_is_lost_while_the_broker_is_away() -> None:
     broker = Faulty()
@@ -391,13 +398,7 @@ async def test_an_outcome_is_dropped_when_the_lease_is_lost_while_the_broker_is_
     async with app:
         await work.enqueue()
         async with anyio.create_task_group() as tasks:
-
-            async def lose() -> None:
-                await anyio.sleep(30)
-                assert broker.hearing is not None
-                broker.hearing.on_lost(broker.deliveries[0])
-
-            tasks.start_soon(lose)
+            tasks.start_soon(lose_the_first, broker)
             counts = await Worker(app, messages_limit=1, handle_signals=()).run()
 
     assert counts == WorkerCounts(taken=1, lost=1)
@@ -420,13 +421,7 @@ async def test_a_group_is_not_waited_for_when_the_lease_is_lost_while_the_store_
     async with app:
         await (group(work.s()) >> total.s()).enqueue()
         async with anyio.create_task_group() as tasks:
-
-            async def lose() -> None:
-                await anyio.sleep(30)
-                assert broker.hearing is not None
-                broker.hearing.on_lost(broker.deliveries[0])
-
-            tasks.start_soon(lose)
+            tasks.start_soon(lose_the_first, broker)
             counts = await Worker(app, messages_limit=1, handle_signals=()).run()
 
     assert counts == WorkerCounts(taken=1, lost=1)

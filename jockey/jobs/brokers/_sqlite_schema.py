@@ -76,8 +76,6 @@ MIGRATIONS: Sequence[str] = [FIRST, WORKERS]
 OLDEST_SQLITE: Final = (3, 35, 0)
 """The first that knows RETURNING."""
 
-BUSY: Final = sqlite3.SQLITE_BUSY
-
 
 def connect(path: str, synchronous: str) -> sqlite3.Connection:
     """
