@@ -85,7 +85,7 @@ class DeliveryAdapter(Adapter[Any, Any, Any]):
     Attributes:
         delivery: What came.
         message: What it says; None if it cannot be read.
-        handle: The job in the executor.
+        handle: The job in the executor, until the end.
         settlement: What the broker is told, once it is known.
         is_lost: Whether the job is no longer this worker's.
     """
@@ -150,11 +150,11 @@ class DeliveryAdapter(Adapter[Any, Any, Any]):
         if message.done:
             return message.done[0]
         try:
-            call = task.convert(message)
+            call = task.arguments.convert(message.args, message.kwargs)
         except ArgumentsError as error:
             self._refusal = error
             raise
-        if not task.wants_context:
+        if not task.arguments.wants_context:
             return call
         is_last = policy_of(message, task).next_delay(message.attempt + 1) is None
         context = Context(self._desk.state, message, is_last_attempt=is_last, is_over=lambda: self._is_over)
@@ -167,7 +167,7 @@ class DeliveryAdapter(Adapter[Any, Any, Any]):
             return
         message, task = self._known
         try:
-            encoded = msgspec.json.encode(result) if message.done else task.encode_result(result)
+            encoded = msgspec.json.encode(result) if message.done else task.arguments.encode_result(result)
         except Exception as error:
             await self._settle(self._dead(error), error)  # the work is done, and would come to the same again
             return
@@ -209,6 +209,11 @@ class DeliveryAdapter(Adapter[Any, Any, Any]):
 
     def _unknown(self) -> UnknownTaskError:
         name = cast("Message", self.message).name  # else it would be a refusal
+        if name in self._desk.tasks:
+            return UnknownTaskError(
+                f"the task {name!r} was declared after this worker had started; import the module that declares it "
+                "before the worker starts"
+            )
         return UnknownTaskError(
             f"this worker knows no task {name!r}, only {sorted(self._desk.tasks)}; import the module that declares "
             "it before the worker starts, or let only workers that know it take from that queue"
@@ -258,6 +263,7 @@ class DeliveryAdapter(Adapter[Any, Any, Any]):
         desk = self._desk
         desk.tally.note(end)
         desk.on_end(self)
+        del self.handle  # its message is this one: such a cycle would be left to the collector
         if self._settled is not None:
             self._settled.set()
         level = _LEVELS.get(end, logging.INFO)
@@ -280,7 +286,7 @@ class DeliveryAdapter(Adapter[Any, Any, Any]):
             case "dead":
                 return f"is dead: {_what(error)}"
             case "cancelled":
-                return f"was cancelled: {self._reason}"
+                return f"was cancelled: {self._reason or 'no reason given'}"
             case "released":
                 return "was released, and comes again"
             case _:
@@ -294,5 +300,5 @@ class DeliveryAdapter(Adapter[Any, Any, Any]):
 
 def _what(error: Exception | Failure | None) -> str:
     if isinstance(error, Exception):
-        return f"{type(error).__name__}: {text_of(error)}"
-    return error.reason if error is not None else "the lease was lost"
+        return f"{type(error).__name__}: {text_of(error)}".removesuffix(": ")  # it need not say anything
+    return error.reason or "no reason given" if error is not None else "the lease was lost"

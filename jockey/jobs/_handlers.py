@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import sys
 from typing import TYPE_CHECKING, Any
 
 from jockey._options import ExecuteIn
@@ -37,21 +38,25 @@ def registry_of(tasks: Iterable[Task[..., Any]]) -> Registry[Any, Any, Any]:
 
 def _handler_of(task: Task[..., Any]) -> Callable[[Call], Any]:
     function = task.function
-    if inspect.iscoroutinefunction(function):
-
-        @functools.wraps(function)
-        async def run_async(call: Call) -> object:
-            return await function(*call.args, **call.kwargs)
-
-        run_async.__qualname__ = task.name  # by that name the core speaks of it
-        return run_async
 
     @functools.wraps(function)
     def run(call: Call) -> object:
         return function(*call.args, **call.kwargs)
 
-    run.__qualname__ = task.name
-    return run
+    run.__qualname__ = task.name  # by that name the core speaks of it
+    return _marked_async(run) if inspect.iscoroutinefunction(function) else run
+
+
+def _marked_async(run: Callable[[Call], Any]) -> Callable[[Call], Any]:
+    """Return *run*, which returns a coroutine, as a function that is known to be async."""
+    if sys.version_info >= (3, 12):
+        return inspect.markcoroutinefunction(run)
+
+    @functools.wraps(run)
+    async def run_async(call: Call) -> object:
+        return await run(call)
+
+    return run_async
 
 
 class _Elsewhere:

@@ -6,8 +6,10 @@ from typing import Any
 
 import msgspec
 
+# Plain data has no cycles for a garbage collector to look for (`gc=False`), and a queue may hold a million of these.
 
-class Trouble(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+
+class Trouble(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """
     How one try of a job failed.
 
@@ -26,7 +28,7 @@ class Trouble(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     worker: str = ""
 
 
-class Step(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Step(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """
     A task with its arguments that is to be enqueued when another job has ended.
 
@@ -47,7 +49,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     join: Join | None = None
 
 
-class Join(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Join(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """
     A place in a group of jobs after all of which comes another one.
 
@@ -64,7 +66,7 @@ class Join(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     then: Step
 
 
-class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """
     One request to run a task.
 

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+import re
 import reprlib
 import sys
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final, Literal, cast
+from uuid import UUID
 
 import msgspec
 
@@ -16,9 +21,31 @@ MAX_DEPTH: Final = 100
 """So deep may lists and objects be nested in each other in one value."""
 
 PLAIN: Final = frozenset({int, bool, type(None)})
-"""The types whose values JSON has, as they are, whatever they are."""
+"""The types whose values JSON has as they are; only whole numbers can be too large."""
 
-_SHOWN: Final = reprlib.Repr()
+MAX_DIGITS: Final = 4299
+"""
+So many may a whole number have.
+
+Python reads no more than 4 300 at a time, since that takes very long, and msgspec counts the sign.
+"""
+
+_TOO_LARGE: Final[int] = 10**MAX_DIGITS
+_TOO_SMALL: Final = -_TOO_LARGE
+
+_TEXTS: Final = (bytes, bytearray, memoryview, date, datetime, time, timedelta, Decimal, UUID)
+"""The types whose values JSON has as texts."""
+
+_IS_TEXT: Final = re.compile("got `(bytes|date|datetime|time|duration|decimal|uuid)`")
+"""What msgspec says when one of these is not what was expected."""
+
+
+class _Repr(reprlib.Repr):
+    def repr_int(self, x: int, level: int) -> str:
+        return super().repr_int(x, level) if is_short(x) else f"<a number of more than {MAX_DIGITS} digits>"
+
+
+_SHOWN: Final = _Repr()
 _SHOWN.maxstring = _SHOWN.maxother = _SHOWN.maxlong = 80
 
 
@@ -62,6 +89,24 @@ def from_plain(plain: object, type_: Any) -> Any:  # any type form, and what it 
         raise UnfitError(str(error)) from error
 
 
+def check_kinds(value: object, type_: Any) -> None:  # any type form
+    """
+    See to it that nothing in *value* arrives as a text without being one: bytes, say, where the type is `str`.
+
+    Raises:
+        UnfitError: Something does.
+    """
+    # What cannot be looked at in this way, such as keys that are no texts, is as good as its JSON is.
+    with contextlib.suppress(TypeError, NotImplementedError):
+        kept = msgspec.to_builtins(value, str_keys=True, enc_hook=_encoded, builtin_types=_TEXTS)
+        try:
+            msgspec.convert(kept, type_, str_keys=True, dec_hook=_decoded, builtin_types=_TEXTS)
+        except msgspec.ValidationError as error:
+            # Texts that stand for one of these are fine: that is how JSON has them.
+            if _IS_TEXT.search(str(error)):
+                raise UnfitError(str(error)) from error
+
+
 def copied(plain: object) -> Any:  # what JSON can hold
     """
     Return a copy of *plain*, all that is in it included.
@@ -77,9 +122,38 @@ def copied(plain: object) -> Any:  # what JSON can hold
 
 def to_json(value: object) -> bytes:
     """Return *value* as JSON, or raise `UnfitError`."""
-    if type(value) in PLAIN:
+    if type(value) in PLAIN and (type(value) is not int or is_short(value)):
         return msgspec.json.encode(value)
     return msgspec.json.encode(to_plain(value))
+
+
+def is_short(number: int) -> bool:
+    """Tell whether a whole number can be written, and read again."""
+    return _TOO_SMALL < number < _TOO_LARGE
+
+
+def are_short(numbers: Iterable[int]) -> bool:
+    """Tell whether all of them can."""
+    for number in numbers:  # noqa: SIM110 - called for each job, and a generator would cost more than all else
+        if not _TOO_SMALL < number < _TOO_LARGE:
+            return False
+    return True
+
+
+def is_valid(text: str) -> bool:
+    """Tell whether UTF-8 has *text*: it has no halves of characters, such as Python makes of names of files."""
+    if text.isascii():
+        return True
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def valid(text: str) -> str:
+    """Return *text*, with what UTF-8 does not have written out."""
+    return text if is_valid(text) else text.encode(errors="backslashreplace").decode()
 
 
 def shown(value: object) -> str:
@@ -95,6 +169,9 @@ def _check(plain: object, depth: int) -> None:
     if isinstance(plain, str):
         if not plain.isascii():
             _check_text(plain)
+    elif isinstance(plain, int):
+        if not is_short(plain):
+            raise UnfitError(f"a whole number in it has more than {MAX_DIGITS} digits; send it as text")
     elif isinstance(plain, float):
         if not math.isfinite(plain):
             raise UnfitError(f"JSON has no {plain}")

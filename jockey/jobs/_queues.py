@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from jockey.jobs._options import queue_name
+from jockey.jobs._options import job_id, queue_name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -14,7 +14,12 @@ if TYPE_CHECKING:
 
 
 class Queues:
-    """The queues of an open app; all methods raise `BrokerUnavailableError` if the broker cannot be reached."""
+    """
+    The queues of an open app.
+
+    All methods raise `BrokerUnavailableError` if the broker cannot be reached, and `RegistrationError` if the name of a
+    queue is no text that can be written, or is empty.
+    """
 
     def __init__(self, app: App[Any]) -> None:
         self._app = app
@@ -36,7 +41,7 @@ class Queues:
         Raises:
             QueueNotDeclaredError: There is no such queue: it was not declared, and nothing is in it.
         """
-        return await self._app.broker.info(queue)
+        return await self._app.broker.info(_known(queue))
 
     async def workers(self) -> Sequence[WorkerInfo]:
         """
@@ -66,7 +71,7 @@ class Queues:
         Raises:
             QueueNotDeclaredError: There is no such queue, as in `info`.
         """
-        return await self._app.broker.peek(queue, count)
+        return await self._app.broker.peek(queue_name(queue), count)
 
     async def purge(self, queue: str) -> int:
         """
@@ -75,15 +80,15 @@ class Queues:
         Raises:
             QueueNotDeclaredError: There is no such queue, as in `info`.
         """
-        return await self._app.broker.purge(queue)
+        return await self._app.broker.purge(queue_name(queue))
 
     async def delete(self, queue: str) -> None:
         """Remove a queue, with all that waits in it; it need not be there."""
-        await self._app.broker.delete(queue)
+        await self._app.broker.delete(queue_name(queue))
 
 
 class DeadLetters:
-    """The jobs of an open app that cannot succeed; all methods raise `BrokerUnavailableError`, as those of `Queues`."""
+    """The jobs of an open app that cannot succeed; all methods raise what those of `Queues` raise, of ids, too."""
 
     def __init__(self, app: App[Any]) -> None:
         self._app = app
@@ -95,12 +100,16 @@ class DeadLetters:
         Raises:
             QueueNotDeclaredError: There is no such queue: it was not declared, and nothing is in it.
         """
-        return await self._app.broker.dead(queue, count=count)
+        return await self._app.broker.dead(_known(queue), count=count)
 
     async def replay(self, *ids: str) -> int:
         """Put them back in their queues, with no attempts spent; return how many there were."""
-        return await self._app.broker.replay(ids)
+        return await self._app.broker.replay([job_id(id_) for id_ in ids])
 
     async def drop(self, *ids: str) -> int:
         """Remove them for good; return how many there were."""
-        return await self._app.broker.drop(ids)
+        return await self._app.broker.drop([job_id(id_) for id_ in ids])
+
+
+def _known(queue: str | None) -> str | None:
+    return None if queue is None else queue_name(queue)

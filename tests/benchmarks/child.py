@@ -1,4 +1,9 @@
-"""The process of one contender: `child.py MODULE:FUNCTION OPTIONS`, then one round for each line of standard input."""
+"""
+The process of one contender: `child.py MODULE:FUNCTION OPTIONS`, then one round for each line of standard input.
+
+A line says for how many seconds the process is to keep its processor busy before the round: one that was idle while the
+others had their turn takes some time to get up to its speed, which would count most for whoever needs least.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +12,7 @@ import importlib
 import json
 import os
 import sys
+import time
 from importlib import metadata
 
 
@@ -23,10 +29,17 @@ def main() -> None:
         answers.write(json.dumps({"missing": exc.name}) + "\n")
         return
     answers.write(json.dumps({"version": _version(module)}) + "\n")
-    for _ in sys.stdin:
+    for line in sys.stdin:
+        _warm_up(float(line))
         # The collector stays on, as users have it; all start their rounds without garbage.
         gc.collect()
         answers.write(json.dumps(getattr(module, name)(**json.loads(options))) + "\n")
+
+
+def _warm_up(seconds: float) -> None:
+    ends = time.perf_counter() + seconds
+    while time.perf_counter() < ends:
+        pass
 
 
 def _version(module: object) -> str:

@@ -69,10 +69,10 @@ class Contender:
             self._kill()
             self._process.communicate()
 
-    def measure(self) -> Measures:
-        """Let the process measure one round."""
+    def measure(self, warm_up: float = 0.0) -> Measures:
+        """Let the process measure one round, after so many seconds in which it keeps its processor busy."""
         assert self._process.stdin
-        self._process.stdin.write("go\n")
+        self._process.stdin.write(f"{warm_up}\n")
         self._process.stdin.flush()
         measures: Measures = self._answer()
         return measures

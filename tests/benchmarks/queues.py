@@ -37,6 +37,11 @@ IN_MEMORY: Mapping[str, _Peer] = {
     "taskiq, in memory": _Peer("taskiq", "taskiq", "taskiq_memory:noop", 3),
     "dramatiq, its stub": _Peer("dramatiq", "dramatiq", "queue_dramatiq:memory", 3),
 }
+
+MANY, FEW = 1000, 16
+OURS_IN_MEMORY = {"jockey": MANY, "few slots": FEW}
+"""Slots: as many as a worker of repid has by default (taskiq has no limit), and as many as ours has."""
+
 THROUGH_RABBITMQ: Mapping[str, _Peer] = {
     "taskiq-aio-pika": _Peer("taskiq-aio-pika", "taskiq-aio-pika", "queue_taskiq:rabbitmq", 1.2),
     "dramatiq": _Peer("dramatiq-rabbitmq", "dramatiq[rabbitmq]", "queue_dramatiq:rabbitmq", 1.2),
@@ -58,10 +63,13 @@ def rows(plan: Plan) -> Iterator[Row]:
 
 def _in_memory(plan: Plan) -> Iterator[Row]:
     jobs = plan.size(10_000, 100)
-    ours = Contender("queue_jockey:memory", jobs=jobs)
-    rounds = compete(plan, {"jockey": ours, **_contenders(plan, IN_MEMORY, jobs=jobs)})
+    ours = {name: Contender("queue_jockey:memory", jobs=jobs, slots=slots) for name, slots in OURS_IN_MEMORY.items()}
+    rounds = compete(plan, {**ours, **_contenders(plan, IN_MEMORY, jobs=jobs)})
+    what = f"{count(jobs)} queued no-op jobs in memory"
     for name, peer in IN_MEMORY.items():
-        yield _row(rounds, f"{count(jobs)} queued no-op jobs in memory", (name, peer.times), jobs)
+        yield _row(rounds, what, (name, peer.times), jobs)
+    few, ratio = rounds.median("few slots") / jobs, rounds.ratio("few slots", "jockey")
+    yield Row(f"{what}, {FEW} at a time", microseconds(few), f"{MANY} at a time", f"{ratio:.1f} x its time")
 
 
 def _in_a_file(plan: Plan) -> Iterator[Row]:

@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
+WARM_UP = 0.3
+"""Seconds in which a contender keeps its processor busy before each of its rounds."""
+
+
 @dataclass(frozen=True)
 class Plan:
     """How much is to be measured."""
@@ -62,11 +66,12 @@ def compete(plan: Plan, contenders: Mapping[str, Contender]) -> Rounds:
                 if not contender.is_optional:
                     raise
         if not plan.quick:
-            _one_round(started)
-        rounds = [_one_round(started) for _ in range(plan.repeat)]
+            _one_round(started, WARM_UP)
+        warm_up = 0.0 if plan.quick else WARM_UP
+        rounds = [_one_round(started, warm_up) for _ in range(plan.repeat)]
         versions = {name: contender.version for name, contender in started.items()}
         return Rounds({name: [each[name] for each in rounds] for name in started}, versions)
 
 
-def _one_round(contenders: Mapping[str, Contender]) -> dict[str, Measures]:
-    return {name: contender.measure() for name, contender in contenders.items()}
+def _one_round(contenders: Mapping[str, Contender], warm_up: float) -> dict[str, Measures]:
+    return {name: contender.measure(warm_up) for name, contender in contenders.items()}

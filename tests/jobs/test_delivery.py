@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import logging
 import random
-from dataclasses import dataclass, field
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import anyio
+import msgspec
 import pytest
 
 from jockey.jobs import (
@@ -99,7 +102,7 @@ async def test_what_cannot_be_read_is_dead_with_the_reason() -> None:
 
     (settlement,) = source.settled
     assert isinstance(settlement, Died)
-    assert settlement.error.type == "jockey.jobs._errors.DecodeError"
+    assert settlement.error.type == "jockey.jobs.DecodeError"
     assert settlement.message is None
     assert counts == WorkerCounts(taken=1, dead=1)
 
@@ -150,6 +153,27 @@ async def test_a_task_that_is_not_known_is_dead_with_the_reason_and_its_failure_
         assert (await job.record()).state is State.DEAD  # type: ignore[union-attr]
     assert told[0].startswith("this worker knows no task 'nobody', only ['tell']; import the module")
     assert (counts.dead, counts.succeeded) == (1, 1)
+
+
+@simulated
+async def test_a_task_that_is_declared_after_the_start_of_the_worker_is_dead_with_just_that_reason() -> None:
+    app = app_of()
+
+    @app.task
+    async def declare() -> None:
+        @app.task
+        async def late() -> None: ...
+
+        await late.enqueue()
+
+    async with app:
+        await declare.enqueue()
+        counts = await burst(app)
+        [dead] = await app.dead.list()
+
+    assert (counts.succeeded, counts.dead) == (1, 1)
+    assert dead.error is not None
+    assert dead.error.message.startswith("the task 'late' was declared after this worker had started; import")
 
 
 @simulated
@@ -209,6 +233,27 @@ async def test_a_failure_that_is_returned_fails_the_job_without_a_traceback() ->
     assert caught.value.trouble is not None
     assert (caught.value.trouble.type, caught.value.trouble.traceback) == ("", "")
     assert runs == [1, 1]
+
+
+@pytest.mark.parametrize(("error", "told"), [(ValueError(), "ValueError"), (Failure(""), "no reason given")])
+@simulated
+async def test_the_log_tells_an_end_that_has_no_text(
+    error: ValueError | Failure, told: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    app = app_of()
+
+    @app.task
+    async def work() -> Failure:
+        if isinstance(error, Failure):
+            return error
+        raise error
+
+    async with app:
+        job = await work.enqueue()
+        await burst(app)
+
+    ends = [record.getMessage() for record in caplog.records if hasattr(record, "job_id")]
+    assert ends == [f"work[{job.id}] is dead: {told}"]
 
 
 @simulated
@@ -731,6 +776,72 @@ async def test_the_next_job_of_a_group_does_wait() -> None:
     @app.task(group="accounts")
     async def work(number: int) -> None:
         story.append(f"{number} starts, {len(broker.settled)} settled")
+
+    async with app:
+        for number in range(3):
+            await work.enqueue(number)
+        broker.settles = [AWAY] * 10
+        await burst(app)
+
+    assert story == ["0 starts, 0 settled", "1 starts, 1 settled", "2 starts, 2 settled"]
+
+
+class Ungrouped(Faulty):
+    """A broker that knows nothing of groups: jobs come as they are, and the worker sees to their order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.features = replace(self.inner.features, groups="worker")
+        self.groups: dict[str, str | None] = {}
+
+    async def publish(self, messages: Sequence[Message]) -> Any:
+        self.groups |= {message.id: message.group for message in messages}
+        return await self.inner.publish([msgspec.structs.replace(message, group=None) for message in messages])
+
+    @asynccontextmanager
+    async def consume(self, *arguments: Any, **terms: Any) -> AsyncGenerator[UngroupedSource]:
+        async with super().consume(*arguments, **terms) as source:
+            yield UngroupedSource(self, source)
+
+
+@dataclass(frozen=True, eq=False)
+class Grouped:
+    """A delivery whose group is in it all the same."""
+
+    inner: Any
+    message: Message
+    queue: str
+    crashes: int = 0
+    body: bytes = b""
+
+
+class UngroupedSource:
+    def __init__(self, broker: Ungrouped, source: Any) -> None:
+        self._broker = broker
+        self._source = source
+
+    async def take(self, count: int) -> Sequence[Grouped]:
+        taken = [(delivery, delivery.message) for delivery in await self._source.take(count)]
+        return [
+            Grouped(delivery, msgspec.structs.replace(message, group=self._broker.groups[message.id]), message.queue)
+            for delivery, message in taken
+        ]
+
+    async def settle_many(self, ends: Sequence[tuple[Grouped, Any]]) -> Any:
+        return await self._source.settle_many([(delivery.inner, settlement) for delivery, settlement in ends])
+
+
+@pytest.mark.parametrize("result", [1, Failure("no")], ids=["succeeds", "fails"])
+@simulated
+async def test_the_next_job_of_a_group_waits_where_the_broker_does_not_see_to_it(result: int | Failure) -> None:
+    broker = Ungrouped()
+    app = app_of(broker)
+    story: list[str] = []
+
+    @app.task(group="accounts")
+    async def work(number: int) -> int | Failure:
+        story.append(f"{number} starts, {len(broker.settled)} settled")
+        return result
 
     async with app:
         for number in range(3):

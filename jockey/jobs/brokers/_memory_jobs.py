@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from jockey.jobs._broker import Cancelled, Died, Published, QueueInfo, Record, Released, Retried, Succeeded
+from jockey.jobs._broker import Died, Published, QueueInfo, Record, Released, Retried, Succeeded
 from jockey.jobs._codec import encode
 from jockey.jobs._message import Message, Trouble
 from jockey.jobs.brokers._embedded import (
@@ -38,6 +38,7 @@ from jockey.jobs.brokers._embedded import (
     renewed,
     undeclared,
 )
+from jockey.jobs.brokers._memory_lane import Lane
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -47,7 +48,7 @@ if TYPE_CHECKING:
     from jockey.jobs._state import State
 
 
-class Entry(msgspec.Struct, eq=False):
+class Entry(msgspec.Struct, eq=False, gc=False):
     """
     One job.
 
@@ -55,7 +56,6 @@ class Entry(msgspec.Struct, eq=False):
         arrival: Jobs that are equal in all else keep this order.
         ready_at: Since when, or from when, it may run.
         terms: Of the worker that has it.
-        token: Of its delivery: each has another one.
         cancel: Why it shall be cancelled, once somebody has asked for it while it ran.
         keeps_until: When its record goes; None: when somebody removes it.
     """
@@ -69,7 +69,6 @@ class Entry(msgspec.Struct, eq=False):
     crashes: int = 0
     worker: str = ""
     terms: Terms | None = None
-    token: int = 0
     started_at: float | None = None
     finished_at: float | None = None
     error: Trouble | None = None
@@ -97,12 +96,11 @@ class Entry(msgspec.Struct, eq=False):
         )
 
 
-class InMemory(msgspec.Struct, frozen=True, eq=False):
+class InMemory(msgspec.Struct, frozen=True, eq=False, gc=False):
     """A delivery of a broker in memory: nothing is encoded unless somebody asks for it."""
 
     entry: Entry
     message: Message
-    token: int
     crashes: int
 
     @property
@@ -157,7 +155,7 @@ class Jobs:
         self._on_cancel = on_cancel
         self._numbers = itertools.count(1)
         self._entries: dict[str, Entry] = {}
-        self._ready: dict[str, list[tuple[int, float, int, Entry]]] = {}  # by queue; its keys are the declared queues
+        self._ready: dict[str, Lane] = {}  # by queue; its keys are the declared queues
         self._due: list[tuple[float, int, Entry]] = []
         self._leases: list[tuple[float, int, Entry]] = []  # of workers that are gone; the others need none
         self._expiring: list[tuple[float, int, Entry]] = []
@@ -171,7 +169,8 @@ class Jobs:
     # Queues
 
     def declare(self, queue: str) -> None:
-        self._ready.setdefault(queue, [])
+        if queue not in self._ready:
+            self._ready[queue] = Lane()
 
     def delete(self, queue: str) -> None:
         self.purge(queue)
@@ -180,7 +179,8 @@ class Jobs:
     def purge(self, queue: str) -> int:
         self._advance()
         waiting = [entry for entry in self._entries.values() if entry.message.queue == queue and entry.phase < RUNNING]
-        self._ready.get(queue, []).clear()
+        if queue in self._ready:
+            self._ready[queue].clear()
         for entry in waiting:
             self._end(entry, CANCELLED, None)
         return len(waiting)
@@ -218,14 +218,13 @@ class Jobs:
         now = self._advance()
         self._reap(terms, now)
         claimed: list[InMemory] = []
-        while len(claimed) < count and (entry := self._pop_ready(terms.queues)) is not None:
+        for entry in self._pop_ready(terms.queues, count):
             entry.phase = RUNNING
             entry.attempt += 1
             entry.started_at = now
             entry.worker = terms.worker
             entry.terms = terms
-            entry.token = next(self._numbers)
-            claimed.append(InMemory(entry, entry.message, entry.token, entry.crashes))
+            claimed.append(InMemory(entry, entry.message, entry.crashes))
         return claimed
 
     def settle(self, ends: Iterable[tuple[Entry, Settlement]]) -> None:
@@ -380,24 +379,19 @@ class Jobs:
         if name is not None and group is None:
             self._groups[name] = Group(entry)
         entry.phase = READY
-        message = entry.message
-        waiting = self._ready.get(message.queue)
-        if waiting is None:  # it was deleted while the job ran
-            waiting = self._ready[message.queue] = []
-        heapq.heappush(waiting, (message.priority, entry.ready_at, entry.arrival, entry))
+        queue = entry.message.queue
+        if queue not in self._ready:  # it was deleted while the job ran
+            self._ready[queue] = Lane()
+        self._ready[queue].add(entry)
 
-    def _pop_ready(self, queues: Sequence[str]) -> Entry | None:
-        if len(queues) == 1:
-            best = self._live(queues[0]) or None
-        else:
-            best = min((heap for queue in queues if (heap := self._live(queue))), default=None, key=_first)
-        return None if best is None else heapq.heappop(best)[-1]
-
-    def _live(self, queue: str) -> list[tuple[int, float, int, Entry]]:
-        heap = self._ready.get(queue, [])
-        while heap and heap[0][-1].phase != READY:
-            heapq.heappop(heap)
-        return heap
+    def _pop_ready(self, queues: Sequence[str], count: int) -> list[Entry]:
+        lanes = [lane for queue in queues if (lane := self._ready.get(queue)) is not None]
+        if len(lanes) == 1:
+            return lanes[0].pop(count)
+        popped: list[Entry] = []
+        while len(popped) < count and (firsts := [(place, lane) for lane in lanes if (place := lane.first())]):
+            popped += min(firsts)[1].pop(1)
+        return popped
 
     def _advance(self) -> float:
         """Let everything happen whose time has come; return the time."""
@@ -430,7 +424,7 @@ class Jobs:
 
     def _settle(self, entry: Entry, settlement: Settlement, now: float) -> None:
         if isinstance(settlement, Succeeded):
-            self._conclude(entry, settlement, now)
+            self._succeed(entry, settlement, now)
             if settlement.successors:
                 self._follow(settlement.successors, now)
         elif isinstance(settlement, Retried):
@@ -444,12 +438,9 @@ class Jobs:
             self._finish(entry, DEAD, None, now)
             self._follow(settlement.successors, now)
         else:
-            self._conclude(entry, settlement, now)
-
-    def _conclude(self, entry: Entry, settlement: Succeeded | Cancelled, now: float) -> None:
-        if isinstance(settlement, Cancelled):
             self._cancel(entry, settlement.reason, now, settlement.ttl)
-            return
+
+    def _succeed(self, entry: Entry, settlement: Succeeded, now: float) -> None:
         entry.result = settlement.result
         entry.error = None
         self._finish(entry, SUCCEEDED, settlement.ttl, now)
@@ -500,7 +491,6 @@ class Jobs:
 
     def _let_go(self, entry: Entry, phase: int) -> None:
         entry.phase = phase
-        entry.token = 0
         entry.terms = None
 
     def _pass_on(self, entry: Entry, name: str) -> None:
@@ -540,10 +530,6 @@ class Jobs:
     def _is_dead(self, id_: str) -> bool:
         entry = self._entries.get(id_)
         return entry is not None and entry.phase == DEAD
-
-
-def _first(heap: list[tuple[int, float, int, Entry]]) -> tuple[int, float, int]:
-    return heap[0][:3]
 
 
 def _arrival(entry: Entry) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from jockey.jobs._broker import Died, Published, Released, Retried
+from jockey.jobs._broker import Cancelled, Died, Published, Released, Retried
 from jockey.jobs.brokers._embedded import (
     DEAD_ELSEWHERE,
     ENDED,
@@ -71,8 +71,10 @@ class LedgerJobs(Jobs):
             entry.message = settlement.message or entry.message
             entry.error = settlement.error
             self._finish(entry, DEAD_ELSEWHERE, None, now)
+        elif isinstance(settlement, Cancelled):
+            self._cancel(entry, settlement.reason, now, settlement.ttl)
         else:
-            self._conclude(entry, settlement, now)
+            self._succeed(entry, settlement, now)
 
     def cancelled(self, ids: Sequence[str]) -> dict[str, str]:
         found = (self._entries.get(id_) for id_ in ids)

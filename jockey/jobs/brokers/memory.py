@@ -16,7 +16,6 @@ from jockey.jobs._broker import Features, Released, WorkerInfo
 from jockey.jobs._errors import ResultUnavailableError
 from jockey.jobs._state import ENDED
 from jockey.jobs.brokers._embedded import Terms
-from jockey.jobs.brokers._memory_jobs import Entry, InMemory, Jobs
 from jockey.jobs.brokers._memory_ledger import LedgerJobs
 
 if TYPE_CHECKING:
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
     from jockey.jobs._broker import Delivery, Hearing, Published, QueueInfo, Record, Settlement
     from jockey.jobs._message import Join, Message
     from jockey.jobs._state import State
+    from jockey.jobs.brokers._memory_jobs import Entry, InMemory, Jobs
 
 _A_TURN: Final = 100
 """So many jobs are published at most before the event loop has its turn."""
@@ -61,7 +61,8 @@ class MemoryBroker:
         lost = self._jobs.unfinished()
         if lost:
             names = ", ".join(sorted({message.name for message in lost}))
-            _log.warning("%d jobs were lost with the broker in memory (%s)", len(lost), names)
+            jobs = "1 job was" if len(lost) == 1 else f"{len(lost)} jobs were"
+            _log.warning("%s lost with the broker in memory (%s)", jobs, names)
         self._jobs = self._no_jobs()
         for id_ in tuple(self._ends):
             self._tell_end(id_)
@@ -221,7 +222,7 @@ class MemorySource:
         self._broker = broker
         self._terms = terms
         self._jobs = jobs
-        self._held: dict[int, InMemory] = {}  # by token
+        self._held: dict[Delivery, Entry] = {}
 
     @property
     def count(self) -> int:
@@ -238,31 +239,28 @@ class MemorySource:
         """Take what there is now, and do not wait for more."""
         taken = self._jobs.claim(self._terms, count)
         for delivery in taken:
-            self._held[delivery.token] = delivery
+            self._held[delivery] = delivery.entry
         return taken
 
     async def settle_many(self, ends: Sequence[tuple[Delivery, Settlement]]) -> list[bool | Exception]:
-        held = [self._let_go(delivery) for delivery, _ in ends]
-        self._jobs.settle((entry, end[1]) for entry, end in zip(held, ends, strict=True) if entry is not None)
-        return [entry is not None for entry in held]
-
-    def _let_go(self, delivery: Delivery) -> Entry | None:
-        token = delivery.token if isinstance(delivery, InMemory) else 0
-        ours = self._held.pop(token, None)
-        return None if ours is None else ours.entry
+        let_go = self._held.pop
+        held = [(let_go(delivery, None), settlement) for delivery, settlement in ends]
+        self._jobs.settle((entry, settlement) for entry, settlement in held if entry is not None)
+        return [entry is not None for entry, _ in held]
 
     def release(self) -> None:
         """Give all back that has not been settled."""
-        self._jobs.settle((delivery.entry, Released()) for delivery in self._held.values())
+        self._jobs.settle((entry, Released()) for entry in self._held.values())
         self._held.clear()
 
     def vanish(self) -> None:
         """Behave as if the process of this worker were killed right now: its leases run out."""
-        for delivery in self._held.values():
-            self._jobs.vanish(delivery.entry, self._terms.lease)
+        for entry in self._held.values():
+            self._jobs.vanish(entry, self._terms.lease)
         self._held.clear()
 
     def tell_cancel(self, entry: Entry) -> None:
         """Tell the worker that one of its jobs shall be cancelled."""
-        if entry.token in self._held and entry.cancel is not None:
-            self._terms.hearing.on_cancel(self._held[entry.token], entry.cancel)
+        delivery = next((delivery for delivery, held in self._held.items() if held is entry), None)
+        if delivery is not None and entry.cancel is not None:
+            self._terms.hearing.on_cancel(delivery, entry.cancel)

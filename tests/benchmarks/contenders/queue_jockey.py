@@ -14,15 +14,15 @@ from tests.benchmarks.contenders.queue_producers import enqueue
 SLOTS = 16
 
 
-def memory(jobs: int) -> dict[str, float]:
+def memory(jobs: int, slots: int) -> dict[str, float]:
     """Measure the processor's time for jobs in memory."""
-    return asyncio.run(_memory(jobs))
+    return asyncio.run(_memory(jobs, slots))
 
 
-async def _memory(count: int) -> dict[str, float]:
+async def _memory(count: int, slots: int) -> dict[str, float]:
     app = jobs.App("memory://")
     task = app.task(handler)
-    worker = _worker(app, count)
+    worker = _worker(app, count, slots)
     async with app:
         started = time.process_time()
         for payload in range(count):
@@ -116,5 +116,5 @@ async def _idle(url: str, queue: str, seconds: float) -> dict[str, float]:
     return {"share": share}
 
 
-def _worker(app: jobs.App[None], limit: int | None) -> jobs.Worker[None]:
-    return jobs.Worker(app, max_jobs=SLOTS, messages_limit=limit, handle_signals=())
+def _worker(app: jobs.App[None], limit: int | None, slots: int = SLOTS) -> jobs.Worker[None]:
+    return jobs.Worker(app, max_jobs=slots, messages_limit=limit, handle_signals=())
