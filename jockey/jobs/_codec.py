@@ -23,7 +23,7 @@ from jockey.jobs._retry import Retry
 from jockey.jobs._workflow import step_options
 
 if TYPE_CHECKING:
-    from jockey.jobs._message import Step
+    from jockey.jobs._message import Join, Step
     from jockey.jobs._workflow import StepOptions
 
 VERSION: Final = 1
@@ -33,6 +33,9 @@ MAX_SIZE: Final = 64 * 1024 * 1024
 
 MAX_DEPTH: Final = 400
 """So deep may lists and objects be nested in each other in a body; deep enough for a chain of 100 tasks."""
+
+MANY: Final = 2**31
+"""Fewer are the tries of a job, and the jobs of a group: brokers count them in whole numbers of a fixed size."""
 
 _START: Final = b'{"v":%d,' % VERSION
 
@@ -147,12 +150,13 @@ def _check(message: Message) -> None:
         raise DecodeError("the message has an empty name; it must be that of a task")
     if message.priority not in _PRIORITIES:
         raise DecodeError(f"priority must be one of {sorted(_PRIORITIES)}, got {message.priority}")
-    _check_numbers(message, ("attempt", "enqueued_at", "not_before", "timeout", "result_ttl"))
+    if not 0 <= message.attempt < MANY:
+        raise DecodeError(f"attempt must be at least 0 and less than {MANY}, got {message.attempt}")
+    _check_numbers(message, ("enqueued_at", "not_before", "timeout", "result_ttl"))
     _check_words(message)
     _check_steps(message.on_success)
     _check_steps(message.on_failure)
-    if message.join is not None:
-        _check_steps((message.join.then,))
+    _check_join(message.join)
 
 
 def _check_steps(steps: tuple[Step, ...]) -> None:
@@ -164,8 +168,15 @@ def _check_steps(steps: tuple[Step, ...]) -> None:
         _check_words(options)
         _check_steps(step.on_success)
         _check_steps(step.on_failure)
-        if step.join is not None:
-            _check_steps((step.join.then,))
+        _check_join(step.join)
+
+
+def _check_join(join: Join | None) -> None:
+    if join is None:
+        return
+    if not 0 <= join.index < join.count < MANY:
+        raise DecodeError(f"a group of {join.count} jobs has no place {join.index}; its places are counted from 0")
+    _check_steps((join.then,))
 
 
 def _check_numbers(what: Message | StepOptions, names: tuple[str, ...]) -> None:

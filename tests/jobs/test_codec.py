@@ -49,7 +49,7 @@ def steps_of(children: st.SearchStrategy[Step]) -> st.SearchStrategy[Step]:
 
 
 def joins(steps: st.SearchStrategy[Step]) -> st.SearchStrategy[Join]:
-    return st.builds(Join, id=names, index=st.integers(0, 9), count=st.integers(1, 9), then=steps)
+    return st.builds(Join, id=names, index=st.integers(0, 9), count=st.integers(10, 19), then=steps)
 
 
 steps = st.recursive(st.builds(Step, name=names), steps_of, max_leaves=3)
@@ -134,7 +134,8 @@ def test_a_job_has_the_id_that_its_body_names_and_the_queue_where_it_arrived(bod
         (b'{"v": 1, "id": "1"}', "missing required field `name`"),
         (b'{"v": 1, "name": "a", "args": 3}', "Expected `array`"),
         (b'{"v": 1, "name": "a", "priority": 3}', r"priority must be one of \[0, 1, 2\], got 3"),
-        (b'{"v": 1, "name": "a", "attempt": -1}', "attempt must be at least 0, got -1"),
+        (b'{"v": 1, "name": "a", "attempt": -1}', "attempt must be at least 0 and less than 2147483648, got -1"),
+        (b'{"v": 1, "name": "a", "attempt": 2147483648}', "attempt must be at least 0 and less than 2147483648, got 2"),
         (b'{"v": 1, "name": "a", "timeout": -0.5}', "timeout must be at least 0, got -0.5"),
         (b'{"v": 1, "name": "a", "not_before": 1e999}', "cannot be read|not_before must be"),
         (b'{"v": 1, "name": "a", "retry": {"max_tries": 0}}', "retry is no policy: max_tries must be at least 1"),
@@ -149,6 +150,15 @@ def test_a_job_has_the_id_that_its_body_names_and_the_queue_where_it_arrived(bod
             b'{"v": 1, "name": "a", "join": {"id": "1", "index": 0, "count": 1,'
             b' "then": {"name": "b", "options": {"at": "now"}}}}',
             "Expected `float . null`",
+        ),
+        (
+            b'{"v": 1, "name": "a", "join": {"id": "1", "index": 1, "count": 1, "then": {"name": "b"}}}',
+            "a group of 1 jobs has no place 1; its places are counted from 0",
+        ),
+        (
+            b'{"v": 1, "name": "a", "on_success": [{"name": "b", "join": {"id": "1", "index": -1, "count": 1,'
+            b' "then": {"name": "c"}}}]}',
+            "a group of 1 jobs has no place -1",
         ),
         (b'{"job": 3}', "Expected `object`, got `int`"),
         (b'{"job": {"args": []}}', "missing required field `name`"),

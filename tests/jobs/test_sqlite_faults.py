@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sqlite3
 import time
 from pathlib import Path
@@ -16,10 +17,11 @@ from jockey.jobs._errors import BrokerUnavailableError, QueueNotDeclaredError
 from jockey.jobs._state import State
 from jockey.jobs.brokers import _sqlite_queries, _sqlite_tables, _sqlite_writer, sqlite
 from jockey.jobs.brokers._embedded import Terms
+from jockey.jobs.brokers._sqlite_ledger import LedgerTables
 from jockey.jobs.brokers._sqlite_tickets import Holder, Take
 from jockey.jobs.brokers.sqlite import SqliteBroker
 from tests.jobs.conformance.carriers import LEASE, Heard, new, read, settle
-from tests.jobs.sqlite_files import Clock, Held, locked, opened, raw, traced, working
+from tests.jobs.sqlite_files import Clock, Held, Stopped, locked, opened, raw, traced, working
 
 pytestmark = pytest.mark.anyio
 
@@ -44,11 +46,14 @@ async def test_full_disk_loses_nothing_and_work_goes_on_when_there_is_space(path
         kept = [new() for _ in range(3)]
         await broker.publish(kept)
         await limit_pages(broker, 2)
+        statements = await traced(broker)
 
         with pytest.raises(
             BrokerUnavailableError, match="no space left on its disk; nothing of this was stored"
         ) as caught:
             await broker.publish([new(args=("x" * 100_000,))])
+        await broker.look(lambda _: None)
+        assert "PRAGMA wal_checkpoint(RESTART)" in statements, "the log is begun anew, so that it needs no more space"
         [delivery, *_] = await source.poll(3)
         assert await settle(source, delivery, Succeeded(b"1"))
         await limit_pages(broker, 1_000)
@@ -115,7 +120,8 @@ async def test_settling_is_tried_again_until_the_file_can_be_written(
 ) -> None:
     monkeypatch.setattr(_sqlite_writer, "PATIENCE", 0.001)
     monkeypatch.setattr(_sqlite_writer, "RETRY", 0.001)
-    async with opened(path) as broker, working(broker) as source:
+    # It is tried for as long as a lease: that must not end, however long this process stands still.
+    async with opened(path) as broker, working(broker, lease=100_000.0) as source:
         await broker.publish([new()])
         [delivery] = await source.poll(1)
         settled: list[bool] = []
@@ -210,6 +216,32 @@ async def test_blocked_event_loop_keeps_its_leases(path: Path) -> None:
                 time.sleep(0.005)
 
 
+async def test_lease_that_could_not_be_renewed_is_renewed_soon(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Stopped()
+    renew, failures = LedgerTables.renew, [sqlite3.OperationalError("disk I/O error")]
+
+    def fail_once(tables: LedgerTables, *arguments: Any) -> set[int]:
+        if failures:
+            raise failures.pop()
+        return renew(tables, *arguments)
+
+    async with opened(path, clock) as broker, working(broker) as source:
+        await broker.publish([new()])
+        [delivery] = await source.poll(1)
+        monkeypatch.setattr(LedgerTables, "renew", fail_once)
+        clock.ahead += LEASE / 2
+        with contextlib.suppress(BrokerUnavailableError):
+            await broker.info()  # unless the thread has tried by itself
+        clock.ahead += _sqlite_writer.RETRY
+        await broker.info()
+
+        with raw(path) as connection:
+            [(lease_ends,)] = connection.execute("SELECT lease_ends FROM jockey_jobs")
+        assert not failures
+        assert lease_ends == clock() + LEASE
+        assert await settle(source, delivery, Succeeded(b"1"))
+
+
 async def test_lost_lease_is_heard_of(path: Path) -> None:
     clock, heard = Clock(), Heard()
     async with opened(path, clock) as broker, working(broker, heard) as source:
@@ -290,6 +322,10 @@ async def ask_in_vain(broker: SqliteBroker) -> None:
         await broker.publish([new(queue="other")])
 
 
+def busy(_tables: object) -> None:
+    raise sqlite3.OperationalError("some other time")
+
+
 async def test_end_of_the_thread_reaches_all_who_wait(path: Path) -> None:
     def fail(_tables: object) -> None:
         raise SystemExit("thread")
@@ -309,6 +345,9 @@ async def test_end_of_the_thread_reaches_all_who_wait(path: Path) -> None:
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(hear, broker.wait(job.id))
         await anyio.wait_all_tasks_blocked()
+        tasks.start_soon(hear, broker.ask(busy, patience=1_000))
+        while not broker._use()[0]._again:
+            await anyio.sleep(0.001)
         hold = Held()
         tasks.start_soon(broker.look, hold)
         await hold.wait()
@@ -319,7 +358,7 @@ async def test_end_of_the_thread_reaches_all_who_wait(path: Path) -> None:
     await hear(broker.info())
     await broker.close()
 
-    assert len(errors) == 4
+    assert len(errors) == 5
 
 
 async def test_questions_that_fail_are_asked_again(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -49,6 +49,7 @@ async def test_url_names_the_file(url: str, path: str) -> None:
     [
         ("sqlite://jobs.db", "three slashes and a path, got 'sqlite://jobs.db'"),
         ("sqlite:///", "three slashes and a path"),
+        ("sqlite:///:memory:", "kept in a file, got the path ':memory:'; use 'memory://'"),
         ("sqlite:///jobs.db?mode=ro", "no option 'mode', only 'synchronous'"),
         ("sqlite:///jobs.db?synchronous=off", "synchronous must be 'full' or 'normal', got 'off'"),
         ("memory://jobs", "has no name and no options, got 'memory://jobs'"),
@@ -342,11 +343,13 @@ async def test_worker_that_was_killed_is_seen_for_a_while(path: Path) -> None:
     async with opened(path, clock) as broker:
         with raw(path) as connection:
             connection.execute("INSERT INTO jockey_workers VALUES ('killed', '[\"mail\"]', ?)", (clock() + 45,))
-        before = await broker.workers()
+        await broker.declare("mail")
+        before = await broker.workers(), (await broker.info("mail"))[0].workers
         clock.ahead += 46
 
-        assert before == [WorkerInfo("killed", ("mail",))]
+        assert before == ([WorkerInfo("killed", ("mail",))], 1)
         assert await broker.workers() == []
+        assert (await broker.info("mail"))[0].workers == 0
         async with working(broker):
             pass
         with raw(path) as connection:

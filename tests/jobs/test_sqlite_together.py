@@ -235,3 +235,16 @@ async def test_who_waits_goes_on_waiting_when_what_he_got_is_rolled_back(
             await broker.publish([last])
 
     assert [read(delivery).id for delivery in taken] == [last.id]
+
+
+async def test_what_is_published_while_a_queue_is_emptied_stays(path: Path) -> None:
+    async with opened(path) as broker:
+        await broker.publish([new(), new()])
+        last = await broker.look(lambda tables: _sqlite_queries.last(tables.connection))
+        await broker.publish([new("late")])
+
+        # The steps of `purge`, of which there can be many.
+        assert await broker.ask(lambda tables: tables.purge("default", last)) == 2
+        assert await broker.ask(lambda tables: tables.purge("default", last)) == 0
+
+        assert [record.name for record in await broker.peek("default", 9)] == ["late"]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from jockey.jobs._broker import QueueInfo
 from jockey.jobs.brokers._embedded import ENDED
+from jockey.jobs.brokers._sqlite_inbox import has_post
 from jockey.jobs.brokers._sqlite_rows import RECORD
 from jockey.jobs.brokers._sqlite_workers import workers_by_queue
 
@@ -117,17 +118,18 @@ def cancels(connection: sqlite3.Connection) -> list[tuple[int, int, str]]:
 
 
 def next_change(connection: sqlite3.Connection) -> float | None:
-    """Return when a job becomes ready by itself: its time comes, or the lease of its worker ends."""
+    """Return when a job becomes ready by itself: its time comes, the lease of its worker ends, or it is taken in."""
     row = connection.execute(
         """SELECT (SELECT min(ready_at) FROM jockey_jobs WHERE phase <= 1),
-        (SELECT min(lease_ends) FROM jockey_jobs WHERE phase = 4)"""
+        (SELECT min(lease_ends) FROM jockey_jobs WHERE phase = 4),
+        (SELECT 0.0 FROM jockey_inbox LIMIT 1)"""
     ).fetchone()
     return min((when for when in row if when is not None), default=None)
 
 
 def has_ready(connection: sqlite3.Connection, queues: Sequence[str]) -> bool:
-    """Tell whether there is something to take in these queues."""
-    return any(
+    """Tell whether there is something to take in these queues, or may be."""
+    return has_post(connection) or any(
         connection.execute("SELECT 1 FROM jockey_jobs WHERE phase = 2 AND queue = ? LIMIT 1", (queue,)).fetchone()
         for queue in queues
     )

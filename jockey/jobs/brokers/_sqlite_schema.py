@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from jockey.jobs._errors import BrokerUnavailableError
+from jockey.jobs.brokers._sqlite_inbox import INBOX
 from jockey.jobs.brokers._sqlite_workers import WORKERS
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ CREATE TABLE jockey_arrivals (
 ) WITHOUT ROWID;
 """
 
-MIGRATIONS: Sequence[str] = [FIRST, WORKERS]
+MIGRATIONS: Sequence[str] = [FIRST, WORKERS, INBOX]
 """What makes version n + 1 of version n, from the empty file on. Never changed, only added to."""
 
 OLDEST_SQLITE: Final = (3, 35, 0)

@@ -31,6 +31,7 @@ from jockey.jobs.brokers._embedded import (
     renewed,
     undeclared,
 )
+from jockey.jobs.brokers._sqlite_inbox import taken_out
 from jockey.jobs.brokers._sqlite_rows import INSERT, encode_trouble, message_of, row_of
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ class Run(NamedTuple):
 
 
 STEP: Final = 1_000
-"""How many rows at most one transaction prunes, purges, or lets begin: the others wait for as long."""
+"""How many rows at most one transaction takes in, prunes, purges, or lets begin: the others wait for as long."""
 
 # A value for each queue comes first, so that the index gives the most urgent of that queue without sorting: the cost
 # depends on how many are asked for, and not on how many wait.
@@ -80,7 +81,8 @@ ORDER BY seq LIMIT 1
 """
 
 _DUE: Final = """
-SELECT (SELECT min(ready_at) FROM jockey_jobs WHERE phase <= 1),
+SELECT EXISTS (SELECT 1 FROM jockey_inbox),
+    (SELECT min(ready_at) FROM jockey_jobs WHERE phase <= 1),
     (SELECT min(keeps_until) FROM jockey_jobs WHERE keeps_until IS NOT NULL),
     (SELECT min(ends) FROM jockey_locks),
     (SELECT min(keeps_until) FROM jockey_ids),
@@ -127,8 +129,15 @@ class Tables:
         self._declared: set[str] | None = None  # not known yet, or not any more
 
     def advance(self) -> None:
-        """Let happen what is due: jobs whose time has come become ready, and what has expired goes, in small steps."""
-        due, *expired = self._run(_DUE).fetchone()
+        """
+        Let happen what is due, in small steps.
+
+        What other programs have put into the inbox becomes jobs, jobs whose time has come become ready, and what has
+        expired goes.
+        """
+        has_post, due, *expired = self._run(_DUE).fetchone()
+        if has_post:
+            self._publish_all(taken_out(self.connection, self.now, STEP))
         if due is not None and due <= self.now:
             self._let_begin()
         for place, when in enumerate(expired):
@@ -168,9 +177,7 @@ class Tables:
         for message, _ in parcels:
             if message.queue not in declared:
                 raise undeclared(message.queue, declared)
-        if any(message.unique or message.group or message.parent for message, _ in parcels):
-            return [self._publish(message, body) for message, body in parcels]
-        return self._publish_plain(parcels)
+        return self._publish_all(parcels)
 
     def claim(self, terms: Terms, count: int) -> list[tuple[int, Held]]:
         """Take at most so many jobs; return them with their numbers, the most urgent first."""
@@ -252,6 +259,11 @@ class Tables:
             self.has_cancels = True
 
     # The steps of all that
+
+    def _publish_all(self, parcels: Sequence[Parcel]) -> list[Published]:
+        if any(message.unique or message.group or message.parent for message, _ in parcels):
+            return [self._publish(message, body) for message, body in parcels]
+        return self._publish_plain(parcels)
 
     def _publish_plain(self, parcels: Sequence[Parcel]) -> list[Published]:
         if len(parcels) == 1:

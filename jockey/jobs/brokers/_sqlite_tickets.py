@@ -74,7 +74,7 @@ class Take(Ticket["list[Held]"]):
     """A worker waits for something to do."""
 
     def __init__(self, runtime: Runtime, holder: Holder, count: int) -> None:
-        super().__init__(runtime, partial(claim, holder, count), is_durable=False)
+        super().__init__(runtime, partial(claim, holder, count))
         self.holder = holder
         self.answer = []
 

@@ -20,6 +20,7 @@ from jockey.jobs._broker import Released
 from jockey.jobs._errors import BrokerUnavailableError
 from jockey.jobs.brokers import _sqlite_queries as queries
 from jockey.jobs.brokers._sqlite_errors import PATIENCE, is_busy, is_full, unavailable
+from jockey.jobs.brokers._sqlite_inbox import has_post
 from jockey.jobs.brokers._sqlite_ledger import LedgerTables
 from jockey.jobs.brokers._sqlite_schema import connect
 from jockey.jobs.brokers._sqlite_tickets import Answer, Close, Holder, Take, Ticket, Wait, answer, do, tell
@@ -201,16 +202,16 @@ class Writer:
         if self._again and time.monotonic() >= self._again_at:
             tickets += self._again
             self._again.clear()
+        reads: list[Ticket[Any]] = []
         writes: list[Ticket[Any]] = []
         for ticket in tickets:
             if isinstance(ticket, Close):
                 self._closing.append(ticket)
             elif isinstance(ticket, Take):
                 self._takes.append(ticket)
-            elif ticket.is_write:
-                writes.append(ticket)
             else:
-                self._read(tables, ticket)
+                (writes if ticket.is_write else reads).append(ticket)
+        self._answer_all(tables, reads)
         has_taker = any(isinstance(ticket, Take) for ticket in tickets)
         wants_claim = self._wants_claim(has_changed=has_changed or has_taker)
         if wants_claim:
@@ -242,6 +243,13 @@ class Writer:
             return question(self._use())
         except sqlite3.Error:
             return otherwise
+
+    def _answer_all(self, tables: LedgerTables, reads: Sequence[Ticket[Any]]) -> None:
+        wants_post = bool(reads) and self._ask(has_post, otherwise=False)
+        if wants_post:
+            self._write(tables, [])  # who put something into the inbox may be the one who asks for it now
+        for ticket in reads:
+            self._read(tables, ticket)
 
     def _read(self, tables: LedgerTables, ticket: Ticket[Any]) -> None:
         tables.begin()

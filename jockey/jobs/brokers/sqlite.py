@@ -21,6 +21,7 @@ from jockey.jobs.brokers import _sqlite_queries as queries
 from jockey.jobs.brokers._embedded import PHASES, STATES, Terms, undeclared
 from jockey.jobs.brokers._sqlite_errors import PATIENCE
 from jockey.jobs.brokers._sqlite_files import FILES
+from jockey.jobs.brokers._sqlite_inbox import cleared
 from jockey.jobs.brokers._sqlite_rows import record_of
 from jockey.jobs.brokers._sqlite_tickets import (
     Close,
@@ -75,12 +76,14 @@ class SqliteBroker:
         clock: Seconds since the epoch.
 
     Raises:
-        UnsupportedError: *synchronous* is neither.
+        UnsupportedError: *synchronous* is neither, or *path* is `":memory:"`.
     """
 
     def __init__(self, path: str, *, synchronous: str = "full", clock: Callable[[], float] = time.time) -> None:
         if synchronous not in {"full", "normal"}:
             raise UnsupportedError(f"synchronous must be 'full' or 'normal', got {synchronous!r}")
+        if path == ":memory:":  # SQLite's name for no file; each connection would have jobs of its own
+            raise UnsupportedError("jobs are kept in a file, got the path ':memory:'; use 'memory://' to keep none")
         self.path = path
         self._synchronous = synchronous
         self._clock = clock
@@ -198,8 +201,8 @@ class SqliteBroker:
         return total
 
     async def _purge(self, queue: str) -> int:
+        total = await self.ask(lambda tables: cleared(tables.connection, queue))
         last = await self.look(lambda tables: queries.last(tables.connection))
-        total = 0
         while count := await self.ask(lambda tables: tables.purge(queue, last)):
             total += count
         return total
