@@ -174,11 +174,13 @@ class Hearing:
         on_lost: The lease of that delivery is lost: stop, whatever comes out is not wanted.
         on_crashed: Returns what is published when that message dies for that reason because of *max_crashes*. This one
             is called from any thread, and only computes.
+        wants_ids: Whether each message must have an id that stays, whoever gets it: somebody keeps records by it.
     """
 
     on_cancel: Callable[[Delivery, str], object]
     on_lost: Callable[[Delivery], object]
     on_crashed: Callable[[Message, Trouble], Sequence[Message]] = nothing_follows
+    wants_ids: bool = False
 
 
 @dataclass(frozen=True, slots=True)

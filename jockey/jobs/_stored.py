@@ -14,19 +14,24 @@ import msgspec
 
 from jockey.jobs import _codec
 from jockey.jobs._broker import Broker, Cancelled, Died, Hearing, Ledger, Released, Succeeded, WorkerInfo
-from jockey.jobs._errors import BrokerUnavailableError, DecodeError, QueueNotDeclaredError
+from jockey.jobs._errors import BrokerUnavailableError, DecodeError, QueueNotDeclaredError, ResultUnavailableError
+from jockey.jobs._message import Trouble
+from jockey.jobs._options import DEFAULT_RESULT_TTL
 from jockey.jobs._state import ENDED, WAITING, State
 from jockey.jobs._together import together
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterator, Container, Sequence
 
     from jockey.jobs._broker import Delivery, Features, Published, QueueInfo, Record, Settlement, Source
-    from jockey.jobs._message import Join, Message, Trouble
+    from jockey.jobs._carrier import Carrier, Removed
+    from jockey.jobs._message import Join, Message
 
 LISTEN_EVERY: Final = 0.5
 """Seconds between two looks for running jobs that were cancelled; nobody looks while nothing runs."""
 
+NOTED_WITHIN: Final = 10 * LISTEN_EVERY
+"""Seconds after which a death that is not noted yet will not be any more: the worker has died as well."""
 
 _FINAL: Final = (Succeeded, Cancelled)
 """Settlements after which no other worker may begin the job again."""
@@ -48,7 +53,7 @@ class Stored:
         ledger: Keeps the records.
     """
 
-    def __init__(self, broker: Broker, ledger: LedgerBroker) -> None:
+    def __init__(self, broker: Carrier, ledger: LedgerBroker) -> None:
         self._broker = broker
         self._ledger = ledger
 
@@ -137,25 +142,77 @@ class Stored:
 
     async def purge(self, queue: str) -> int:
         """Remove all that waits; what the broker cannot reach now is cancelled, and not run when it comes."""
-        removed = await self._broker.purge(queue)
-        waiting = [record.id async for record in self.records(queue=queue) if record.state in WAITING]
-        for id_ in waiting:
-            await self._ledger.cancel(id_, "the queue was purged")
-        return max(removed, len(waiting))
+        reason = "the queue was purged"
+        removed = await self._broker.take_out(queue, partial(self._end_removed, reason))
+        return removed + await self._end_all(queue, WAITING, reason)
 
     async def delete(self, queue: str) -> None:
+        """Remove the queue with all that is in it; its workers lose what they have of it."""
+        reason = "the queue was deleted"
+        with contextlib.suppress(QueueNotDeclaredError):
+            await self._broker.take_out(queue, partial(self._end_removed, reason))
         await self._broker.delete(queue)
+        await self._end_all(queue, WAITING | {State.RUNNING}, reason)
+
+    async def _end_removed(self, reason: str, removed: Sequence[Removed]) -> None:
+        """End jobs of which nothing is left; before they are gone, so that a crash loses none."""
+        for each in removed:
+            record = each.message and await self._ledger.record(each.message.id)
+            if record and (record.state in WAITING or (record.state is State.RUNNING and _is_over(record, each))):
+                await self._end(record, reason)
+
+    async def _end_all(self, queue: str, states: Container[State], reason: str) -> int:
+        records = [record async for record in self.records(queue=queue) if record.state in states]
+        for record in records:
+            await self._end(record, reason)
+        return len(records)
+
+    async def _end(self, record: Record, reason: str) -> None:
+        if record.state is State.RUNNING:
+            ttl = None if record.message is None else record.message.result_ttl
+            await self._ledger.end(record.id, Cancelled(reason, DEFAULT_RESULT_TTL if ttl is None else ttl))
+        else:
+            await self._ledger.cancel(record.id, reason)
 
     async def dead(self, queue: str | None = None, *, count: int = 100) -> Sequence[Record]:
         return await self._broker.dead(queue, count=count)
 
     async def replay(self, ids: Sequence[str]) -> int:
-        for id_ in ids:
-            record = await self._ledger.record(id_)
-            if record is not None and record.state is State.DEAD and record.message is not None:
-                await self._ledger.remove(id_)
-                await self._ledger.enter([msgspec.structs.replace(record.message, attempt=0, not_before=0.0)])
-        return await self._broker.replay(ids)
+        """
+        Put back what is dead for the broker too: it may have no such dead letter any more, and then the job stays dead.
+
+        If the end of a job is not noted yet, that is waited for, a few seconds at most.
+        """
+        return await self._broker.put_back(ids, self._revive_all)
+
+    async def _revive_all(self, letters: Sequence[Record]) -> list[str]:
+        by_id = {letter.id: letter for letter in letters}
+        revived = await together(partial(self._revive, letter) for letter in by_id.values())
+        for answer in revived:
+            if isinstance(answer, Exception):
+                raise answer
+        return [id_ for id_, is_revived in zip(by_id, revived, strict=True) if is_revived]
+
+    async def _revive(self, letter: Record) -> bool:
+        """Note that it waits again, before it does; return False if it has ended otherwise, for all the store knows."""
+        record = await self._ledger.record(letter.id)
+        if record is not None and record.state not in ENDED:
+            await self._bury(letter)
+            record = await self._ledger.record(letter.id)
+        if record is None or letter.message is None:
+            return True  # it is noted as it begins
+        if record.state is not State.DEAD:
+            return False
+        # Should it not be put back after all, it is a dead letter still, and whoever tries again comes by here again.
+        await self._ledger.remove(letter.id)
+        await self._ledger.enter([msgspec.structs.replace(letter.message, attempt=0, not_before=0.0)])
+        return True
+
+    async def _bury(self, letter: Record) -> None:
+        """Wait until its worker has noted the death, or do it if that does not come; later it would end a replay."""
+        with contextlib.suppress(ResultUnavailableError), anyio.move_on_after(NOTED_WITHIN):
+            await self._ledger.wait(letter.id)
+        await self._ledger.end(letter.id, Died(letter.error or Trouble(), letter.message))
 
     async def drop(self, ids: Sequence[str]) -> int:
         number = await self._broker.drop(ids)
@@ -182,6 +239,13 @@ class Stored:
         return await self._ledger.cancel(id, reason)
 
 
+def _is_over(record: Record, removed: Removed) -> bool:
+    """Tell whether the try that runs, for all the store knows, is one of which this message was all that is left."""
+    attempt, running = (message.attempt if message else 0 for message in (removed.message, record.message))
+    # Else it may be a copy of what a worker has: whoever does not hear of a confirmation publishes it once more.
+    return attempt > running or (attempt == running and removed.was_taken)
+
+
 class StoredSource:
     """
     Takes from the broker, and notes in the ledger what becomes of it.
@@ -198,7 +262,7 @@ class StoredSource:
         self._ledger = ledger
         self._worker = worker
         self._outer = hearing
-        self.hearing = replace(hearing, on_lost=self._lose, on_crashed=self._bury)
+        self.hearing = replace(hearing, on_lost=self._lose, on_crashed=self._bury, wants_ids=True)
         self._running: dict[int, tuple[Delivery, Message]] = {}  # by the identity of the delivery
         self._told: set[int] = set()  # those whose worker has heard that they are cancelled; as above
         self._dead = deque[tuple[str, Died]]()  # of which the store is still to be told

@@ -22,7 +22,9 @@ def lines(*texts: str) -> list[Line]:
 
 def test_all_is_well_when_each_job_was_done_and_each_duplicate_has_a_reason() -> None:
     confirmed = lines("sent 1 by 1", "sent 2 by 1", "sent 3 by 1")
-    effects = lines("done 1 by 7", "done 1 by 8", "done 2 by 8", "done 3 by 9", "done 3 by 8", "lost 0 by 9")
+    effects = lines(
+        *("done 1 by 7", "done 1 by 8", "done 2 by 8", "still 0 by 5", "done 3 by 9", "done 3 by 8", "lost 0 by 9")
+    )
 
     balance = reconcile(confirmed, effects, Hurt({7}), set(), max_crashes=3)
 
@@ -42,6 +44,14 @@ def test_job_that_two_unhurt_workers_have_done_is_not_explained() -> None:
 
     assert balance.unexplained == [1]
     assert not balance.is_good()
+
+
+def test_lease_that_was_lost_without_a_reason_explains_nothing() -> None:
+    effects = [*lines("done 1 by 7", "lost 0 by 7", "done 1 by 8"), Line("still", 0, 7, 1_000.0)]
+
+    balance = reconcile([], effects, Hurt(), set(), max_crashes=3)
+
+    assert balance.unexplained == [1]
 
 
 def test_restart_of_the_server_explains_what_is_near_it() -> None:

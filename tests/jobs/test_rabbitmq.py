@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
+import asyncio
+import socket
 import subprocess
 import sys
 import time
+import traceback
 from collections.abc import AsyncIterator
 from typing import Any
 
 import anyio
 import pytest
+from msgspec.structs import replace
 
+from jockey.jobs import App
 from jockey.jobs._broker import Cancelled, Died, Hearing, Published, Released, Retried, Succeeded
+from jockey.jobs._carrier import Removed
 from jockey.jobs._errors import BrokerUnavailableError, QueueNotDeclaredError, UnsupportedError
 from jockey.jobs._message import Trouble
 from jockey.jobs._state import State
-from jockey.jobs.brokers import rabbitmq_intake
+from jockey.jobs._stored import Stored
+from jockey.jobs.brokers import rabbitmq_client, rabbitmq_intake, rabbitmq_removal
+from jockey.jobs.brokers.memory import MemoryBroker
 from jockey.jobs.brokers.rabbitmq import RabbitBroker
-from jockey.jobs.brokers.rabbitmq_client import Parcel
-from tests.jobs.rabbit import Rabbit, names, new, read, settle, take
+from jockey.jobs.brokers.rabbitmq_client import Channel, Parcel
+from jockey.jobs.brokers.rabbitmq_frames import EMPTY_TABLE, published, written_properties
+from jockey.jobs.brokers.rabbitmq_topology import DEAD
+from tests.jobs.rabbit import Proxy, Rabbit, names, new, read, settle, take
 
 # The thread's business alone: it is asyncio on both sides.
 on_asyncio = pytest.mark.parametrize("anyio_backend", ["asyncio"], indirect=True)
@@ -90,6 +100,8 @@ async def test_peeking_changes_neither_the_order_nor_the_count_of_crashes(rabbit
 @on_asyncio
 async def test_empty_queue_has_nothing_to_peek_at(rabbit: Rabbit, broker: RabbitBroker) -> None:
     assert await broker.peek(rabbit.queue, 5) == []
+    with pytest.raises(QueueNotDeclaredError, match="there is no queue 'nowhere'"):
+        await broker.peek("nowhere", 5)
 
 
 @on_asyncio
@@ -340,6 +352,76 @@ async def test_dead_letters_are_replayed_and_dropped(rabbit: Rabbit, broker: Rab
 
 
 @on_asyncio
+async def test_only_the_dead_letters_that_are_chosen_are_put_back(rabbit: Rabbit, broker: RabbitBroker) -> None:
+    jobs = [new(rabbit.queue, name) for name in "abc"]
+    await broker.publish(jobs)
+    async with rabbit.consume(broker) as source:
+        for delivery in await take(source, 3):
+            await settle(source, delivery, Died(Trouble(message="no")))
+    seen: list[list[str]] = []
+
+    async def choose(letters: Any) -> list[str]:
+        seen.append([letter.name for letter in letters])
+        return [letter.id for letter in letters if letter.name == "b"]
+
+    async def fail(_: object) -> list[str]:
+        raise ZeroDivisionError
+
+    ids = [job.id for job in jobs[:2]]
+    with pytest.raises(ZeroDivisionError):
+        await broker.put_back(ids, fail)
+    assert await broker.put_back(ids, choose) == 1
+
+    assert seen == [["a", "b"]]
+    assert {record.name for record in await broker.dead()} == {"a", "c"}
+    async with rabbit.consume(broker) as source:
+        assert await names(source, 1) == ["b"]
+
+
+@on_asyncio
+async def test_job_whose_dead_letter_was_deleted_with_its_queue_stays_dead_in_the_store(rabbit: Rabbit) -> None:
+    stored = Stored(rabbit.broker(), MemoryBroker())
+    await stored.open()
+    await stored.declare(rabbit.queue)
+    await stored.publish([job := new(rabbit.queue)])
+    async with rabbit.consume(stored) as source:
+        [delivery] = await take(source, 1)
+        await settle(source, delivery, Died(Trouble(message="no"), job))
+    await stored.delete(rabbit.queue)
+    await stored.declare(rabbit.queue)
+
+    assert await stored.replay([job.id]) == 0
+
+    record = await stored.record(job.id)
+    assert record is not None
+    assert record.state is State.DEAD
+    await stored.close()
+
+
+@on_asyncio
+async def test_job_that_came_without_an_id_has_one_record_however_often_it_comes(rabbit: Rabbit) -> None:
+    with Proxy(rabbit.url) as proxy:
+        carrier = rabbit.broker(proxy.url)
+        stored = Stored(carrier, MemoryBroker())
+        await stored.open()
+        await stored.declare(rabbit.queue)
+        await send_with_headers(carrier, rabbit.queue, b'{"name": "send"}', EMPTY_TABLE)
+        async with rabbit.consume(stored) as source:
+            [lost] = await take(source, 1)
+            proxy.cut()
+            [again] = await take(source, 1)
+            assert again.crashes == 1
+            await settle(source, again, Retried(replace(again.message, attempt=1), 0))
+            [last] = await take(source, 1)
+            await settle(source, last, Succeeded(b"1", ttl=60))
+
+        assert lost.message is not None
+        records = [record async for record in stored.records()]
+        assert [(record.id, record.state) for record in records] == [(lost.message.id, State.SUCCEEDED)]
+        await stored.close()
+
+
+@on_asyncio
 async def test_queue_that_somebody_has_deleted_is_forgotten(rabbit: Rabbit, broker: RabbitBroker) -> None:
     async with rabbit.open() as other:
         await other.delete(rabbit.queue)
@@ -375,6 +457,103 @@ async def test_purge_removes_what_is_ready(rabbit: Rabbit, broker: RabbitBroker)
     assert await ready(broker, rabbit.queue) == 0
 
 
+async def until_ready(broker: RabbitBroker, queue: str, count: int) -> None:
+    """Wait until RabbitMQ has noticed that so many have come, or have come back."""
+    while await ready(broker, queue) != count:
+        await anyio.sleep(0.01)
+
+
+async def test_what_is_taken_out_is_told_and_what_a_worker_has_stays(
+    rabbit: Rabbit, broker: RabbitBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rabbitmq_removal, "AT_ONCE", 2)
+    told: list[list[Removed]] = []
+
+    async def tell(removed: Any) -> None:
+        told.append(removed)
+
+    held, lost, *jobs = (new(rabbit.queue, name) for name in ("held", "lost", "a", "b"))
+    await broker.publish([held])
+    async with rabbit.consume(broker) as source:
+        [delivery] = await take(source, 1)
+        await broker.publish([lost])
+        await lose(broker, rabbit.queue)
+        await broker.publish(jobs)
+        await send_raw(broker, rabbit.queue, b"{nonsense")
+        await until_ready(broker, rabbit.queue, 4)
+
+        assert await broker.take_out(rabbit.queue, tell) == 4
+        assert await broker.take_out(rabbit.queue, tell) == 0
+        assert await settle(source, delivery, Succeeded(b"1"))
+
+    assert [len(removed) for removed in told] == [2, 2]
+    assert {(each.message and each.message.name, each.was_taken) for removed in told for each in removed} == {
+        ("lost", True),
+        ("a", False),
+        ("b", False),
+        (None, False),
+    }
+
+
+@on_asyncio
+async def test_what_nobody_could_be_told_of_stays(rabbit: Rabbit, broker: RabbitBroker) -> None:
+    await broker.publish([new(rabbit.queue, name) for name in "ab"])
+
+    async def fail(_: object) -> None:
+        raise ZeroDivisionError
+
+    async def give_up(_: object) -> None:
+        scope.cancel()
+        await anyio.sleep(0)
+
+    with pytest.raises(ZeroDivisionError):
+        await broker.take_out(rabbit.queue, fail)
+    await until_ready(broker, rabbit.queue, 2)
+    with anyio.CancelScope() as scope:
+        await broker.take_out(rabbit.queue, give_up)
+    assert scope.cancelled_caught
+    await until_ready(broker, rabbit.queue, 2)
+    with pytest.raises(QueueNotDeclaredError):
+        await broker.take_out("nowhere", fail)
+
+
+@on_asyncio
+async def test_purge_with_a_store_ends_the_jobs_of_dead_workers_and_of_no_others(
+    rabbit: Rabbit, broker: RabbitBroker
+) -> None:
+    ledger = MemoryBroker()
+    stored = Stored(broker, ledger)
+    held, lost = new(rabbit.queue), new(rabbit.queue)
+    await stored.publish([held])
+
+    async with rabbit.consume(stored) as source:
+        [delivery] = await take(source, 1)
+        await stored.publish([lost])
+        await ledger.begin(lost, worker="w2", crashes=0)
+        await lose(broker, rabbit.queue)
+        await until_ready(broker, rabbit.queue, 1)
+        assert await stored.purge(rabbit.queue) == 1
+        assert await settle(source, delivery, Succeeded(b"1", ttl=60))
+
+    assert [(await stored.wait(job.id)).state for job in (held, lost)] == [State.SUCCEEDED, State.CANCELLED]
+
+
+@on_asyncio
+async def test_deleted_queue_with_a_store_leaves_nobody_waiting(rabbit: Rabbit, broker: RabbitBroker) -> None:
+    stored = Stored(broker, MemoryBroker())
+    held, waiting = new(rabbit.queue), new(rabbit.queue)
+    await stored.publish([held])
+
+    async with rabbit.consume(stored) as source:
+        [delivery] = await take(source, 1)
+        await stored.publish([waiting])
+        await stored.delete(rabbit.queue)
+        await rabbit.has_lost.wait()
+        assert not await settle(source, delivery, Succeeded(b"1", ttl=60))
+
+    assert [(await stored.wait(job.id)).state for job in (held, waiting)] == [State.CANCELLED, State.CANCELLED]
+
+
 @on_asyncio
 async def test_jobs_of_other_programs_are_taken(rabbit: Rabbit, broker: RabbitBroker) -> None:
     await send_raw(broker, rabbit.queue, b'{"name": "add", "args": [1, 2]}', **{"jockey-crashes": "many"})
@@ -383,7 +562,36 @@ async def test_jobs_of_other_programs_are_taken(rabbit: Rabbit, broker: RabbitBr
         [delivery] = await take(source, 1)
 
     assert (read(delivery).name, read(delivery).args, delivery.crashes) == ("add", (1, 2), 0)
-    assert delivery.message is None
+
+
+@on_asyncio
+async def test_jobs_of_other_programs_are_looked_at_whatever_their_headers_are(
+    rabbit: Rabbit, broker: RabbitBroker
+) -> None:
+    name_that_is_no_text = b"\x01\xff" + b"I\0\0\0\1"
+    time_in_milliseconds = b"\x04time" + b"T" + (1_700_000_000_000_000).to_bytes(8)
+    for place in (rabbit.queue, rabbit.queue + DEAD):
+        for number, content in enumerate((name_that_is_no_text, time_in_milliseconds)):
+            await send_with_headers(broker, place, b'{"name": "t%d"}' % number, len(content).to_bytes(4) + content)
+
+    assert [record.name for record in await broker.peek(rabbit.queue, 5)] == ["t0", "t1"]
+    assert {record.name for record in await broker.dead(rabbit.queue)} == {"t0", "t1"}
+    async with rabbit.consume(broker) as source:
+        assert await names(source, 2) == ["t0", "t1"]
+
+
+async def send_with_headers(broker: RabbitBroker, place: str, body: bytes, table: bytes) -> None:
+    """Publish what the client library could not."""
+
+    async def publish(channel: Channel) -> None:
+        properties = written_properties(table, "", None)
+        sent = published(channel._channel.number, "", place, properties, body, longest=1000)
+        before = await channel.size(place)
+        channel._outlet.send([sent])
+        while await channel.size(place) == before:
+            await asyncio.sleep(0.01)
+
+    await broker._control(publish)
 
 
 async def test_take_waits_for_what_comes_and_a_cancelled_one_loses_nothing(
@@ -514,7 +722,7 @@ def die_with_a_job(url: str, queue: str) -> None:
     """Be a worker in a process of its own, which is killed in the middle of a job."""
     code = f"""
 import anyio
-from tests.jobs.rabbit import Rabbit, take
+from tests.jobs.rabbit import Proxy, Rabbit, take
 async def main():
     rabbit = Rabbit({url!r})
     async with rabbit.open() as broker, rabbit.consume(broker, {queue!r}) as source:
@@ -540,11 +748,27 @@ async def test_unreadable_message_that_kills_workers_is_dead_too(rabbit: Rabbit,
     assert [record.body for record in await broker.dead()] == [b"{nonsense"]
 
 
+async def name_is_refused(broker: RabbitBroker, name: str) -> None:
+    looks: list[Any] = [
+        lambda: broker.info(name),
+        lambda: broker.peek(name, 1),
+        lambda: broker.purge(name),
+        lambda: broker.take_out(name, None),  # type: ignore[arg-type]
+        lambda: broker.delete(name),
+        lambda: broker.dead(name),
+        lambda: broker.consume([name], Hearing(print, print), worker="w", lease=30, max_crashes=3).__aenter__(),
+    ]
+    for look in looks:
+        with pytest.raises(UnsupportedError, match=f"only letters from A to Z, digits, spaces and .*, got '{name}'"):
+            await look()
+
+
 @on_asyncio
 async def test_what_rabbitmq_cannot_do_is_refused(rabbit: Rabbit, broker: RabbitBroker) -> None:
-    for name in ("", "x" * 300, "mail.dead", "amq.mail"):
+    for name in ("", "x" * 300, "mail.dead", "amq.mail", "a\0b", "sch\u00f6n"):
         with pytest.raises(UnsupportedError, match="name"):
             await broker.declare(name)
+    await name_is_refused(broker, "sch\u00f6n")
     with pytest.raises(UnsupportedError, match="max_crashes must be at most 100 on RabbitMQ, got 101"):
         async with rabbit.consume(broker, max_crashes=101):
             pass
@@ -563,8 +787,43 @@ async def test_broker_that_is_not_open_says_so(rabbit: Rabbit) -> None:
 
 @on_asyncio
 async def test_wrong_address_is_told_at_once(rabbit: Rabbit) -> None:
-    with pytest.raises(BrokerUnavailableError, match="RabbitMQ cannot be reached"):
+    with pytest.raises(BrokerUnavailableError, match="RabbitMQ cannot be reached at 127.0.0.1:1, or refuses: "):
         await rabbit.broker("amqp://guest:guest@127.0.0.1:1/").open()
+
+
+@on_asyncio
+async def test_host_without_a_port_is_told_with_the_port_that_was_tried(
+    rabbit: Rabbit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def connect(*_: object, **__: object) -> None:
+        raise socket.gaierror(-2, "Name or service not known")
+
+    monkeypatch.setattr(rabbitmq_client.aiormq, "connect", connect)
+
+    for scheme, port in (("amqp", 5672), ("amqps", 5671)):
+        with pytest.raises(BrokerUnavailableError, match=f"at rabbit.example:{port}, or .*not known") as caught:
+            await rabbit.broker(f"{scheme}://guest:secret@rabbit.example/").open()
+        assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("amqp://me:secret@localhost:99999/", "'amqp://***@localhost:99999/'"),
+        ("amqp://me:sec/ret@localhost:5672/", "'amqp://***@localhost:5672/'; in a user and a password write %2F,"),
+        ("amqp://me:secret@[::1/", "'amqp://***@[::1/'"),
+        ("amqp://", "'amqp://'"),
+        ("amqp:///vhost", "'amqp:///vhost'"),
+    ],
+)
+def test_url_that_cannot_be_read_is_refused_when_the_app_is_made(url: str, told: str) -> None:
+    with pytest.raises(UnsupportedError, match="with a host and a port of at most 65535, got ") as caught:
+        App(url)
+
+    assert told in str(caught.value)
+    story = "".join(traceback.format_exception(caught.value))
+    assert "secret" not in story
+    assert "sec/ret" not in story
 
 
 def test_missing_client_library_is_named_with_the_way_to_get_it() -> None:

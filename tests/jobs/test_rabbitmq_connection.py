@@ -30,7 +30,7 @@ from tests.jobs.rabbit import Nth, Proxy, Rabbit, new, read, settle, take
 # What takes long is the thread's business alone, and asyncio on both sides.
 on_asyncio = pytest.mark.parametrize("anyio_backend", ["asyncio"], indirect=True)
 # One after the other: they have many connections and queues at a time, and a server has only so many descriptors.
-pytestmark = [pytest.mark.anyio, pytest.mark.broker, pytest.mark.xdist_group("rabbitmq")]
+pytestmark = [pytest.mark.anyio, pytest.mark.broker]
 
 # Class and method of what goes over the wire; first the four letters of "AMQP", read in the same way.
 HEADER, START, START_OK, TUNE, TUNE_OK = (0x414D, 0x5150), (10, 10), (10, 11), (10, 30), (10, 31)
@@ -163,6 +163,7 @@ def impatience(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @on_asyncio
+@pytest.mark.ends
 @pytest.mark.parametrize("how", HOW)
 @pytest.mark.usefixtures("impatience")
 async def test_connection_that_breaks_at_any_step_loses_nothing(rabbit: Rabbit, how: str) -> None:
@@ -189,6 +190,7 @@ async def test_connection_that_breaks_at_any_step_loses_nothing(rabbit: Rabbit, 
 
 
 @on_asyncio
+@pytest.mark.ends
 @pytest.mark.usefixtures("impatience")
 async def test_worker_recovers_by_itself_from_a_connection_that_breaks_at_any_step(rabbit: Rabbit) -> None:
     worked: dict[Any, list[int]] = {}

@@ -22,7 +22,9 @@ from jockey.jobs.brokers.rabbitmq_frames import (
     ChannelFrames,
     Confirmation,
     Content,
+    Nothing,
     acknowledged,
+    asked_for,
     published,
     written_properties,
 )
@@ -65,6 +67,12 @@ def test_library_reads_what_is_acknowledged(*, multiple: bool) -> None:
     [(channel, ack)] = library(acknowledged(3, 2**40, multiple=multiple))
 
     assert (channel, ack.name, ack.delivery_tag, ack.multiple) == (3, "Basic.Ack", 2**40, multiple)
+
+
+def test_library_reads_what_is_asked_for() -> None:
+    [(channel, get)] = library(asked_for(3, "mail"))
+
+    assert (channel, get.name, get.queue, get.no_ack) == (3, "Basic.Get", "mail", False)
 
 
 def message(body: bytes, *, longest: int = 10, **properties: Any) -> list[bytes]:
@@ -123,7 +131,8 @@ def test_text_that_is_none_is_no_reason_to_end_the_connection() -> None:
 RETURNED = pamqp.frame.marshal(commands.Basic.Return(312, "NO_ROUTE", "", "mail"), 1)
 CONFIRMED = pamqp.frame.marshal(commands.Basic.Ack(delivery_tag=1, multiple=True), 1)
 OTHER = pamqp.frame.marshal(commands.Basic.QosOk(), 1)
-GOT = pamqp.frame.marshal(commands.Basic.GetOk(delivery_tag=1, exchange="", routing_key="mail", message_count=0), 1)
+GOT = pamqp.frame.marshal(commands.Basic.GetOk(delivery_tag=9, exchange="", routing_key="mail", message_count=0), 1)
+EMPTY = pamqp.frame.marshal(commands.Basic.GetEmpty(), 1)
 CLOSED = pamqp.frame.marshal(commands.Channel.Close(reply_code=404, reply_text="", class_id=0, method_id=0), 1)
 
 
@@ -143,18 +152,21 @@ def rest(sieve: Sieve) -> bytes:
 @given(st.integers(min_value=1, max_value=80))
 def test_each_frame_goes_to_whom_it_is_for_however_the_bytes_come(size: int) -> None:
     content = message(b"hello world", message_id="job")[1:]
-    data = b"".join([*message(b"hello world"), OTHER, RETURNED, *content, CONFIRMED, GOT, *content, CLOSED])
+    data = b"".join([*message(b"hello world"), OTHER, RETURNED, *content, CONFIRMED, GOT, *content, EMPTY, CLOSED])
 
     def test(sieve: Sieve, come: list[Any]) -> None:
         for at in range(0, len(data), size):
             sieve.feed_data(data[at : at + size])
 
-        delivered, returned, confirmed = come
+        delivered, returned, confirmed, got, nothing = come
         assert isinstance(delivered, Content)
         assert delivered.body == b"hello world"
         assert (returned.is_returned, returned.place(), returned.id) == (True, "mail", "job")
         assert confirmed == Confirmation(1, multiple=True, is_done=True)
-        assert rest(sieve).replace(HEARTBEAT, b"") == b"".join([OTHER, GOT, *content, CLOSED])
+        assert (got.is_asked_for, got.got(), got.body) == (True, 9, b"hello world")
+        assert not any(other.is_asked_for for other in (delivered, returned))
+        assert isinstance(nothing, Nothing)
+        assert rest(sieve).replace(HEARTBEAT, b"") == b"".join([OTHER, CLOSED])
         assert sieve.channels[1].is_closing
 
     in_a_loop(test)

@@ -8,16 +8,16 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from aiormq.exceptions import ChannelNotFoundEntity
 from hypothesis import given
 from hypothesis import strategies as st
-from pamqp.commands import Basic
 
-from jockey.jobs._errors import BrokerUnavailableError
+from jockey.jobs._errors import BrokerUnavailableError, QueueNotDeclaredError
 from jockey.jobs.brokers import rabbitmq_intake
 from jockey.jobs.brokers.rabbitmq_client import Arrival, Channel, Parcel, translated
-from jockey.jobs.brokers.rabbitmq_frames import Content, acknowledged
+from jockey.jobs.brokers.rabbitmq_frames import DELIVER, GOT, Content, Nothing, acknowledged, asked_for
 from jockey.jobs.brokers.rabbitmq_intake import Ending, Intake
-from jockey.jobs.brokers.rabbitmq_messages import RabbitDelivery, delivery_of
+from jockey.jobs.brokers.rabbitmq_messages import PRIORITY, RabbitDelivery, delivery_of, identified, removed_of
 from jockey.jobs.brokers.rabbitmq_sender import _settle
 from jockey.jobs.brokers.rabbitmq_shelf import Shelf
 from jockey.jobs.brokers.rabbitmq_thread import LoopThread, Mailbox, tell
@@ -75,6 +75,29 @@ def test_who_waits_for_a_thread_that_ends_is_told() -> None:
             await waiting
 
     asyncio.run(main())
+
+
+def test_what_begins_while_a_thread_ends_is_ended_too() -> None:
+    ended: list[str] = []
+
+    async def wait(then: Callable[[], object]) -> None:
+        try:
+            await asyncio.sleep(3600)
+        finally:
+            then()
+
+    async def main() -> None:
+        thread = LoopThread("jockey-test")
+
+        async def begin() -> None:
+            thread.spawn(wait(lambda: thread.spawn(wait(lambda: ended.append("last")))))
+            await asyncio.sleep(0)  # it has begun
+
+        await thread.call(begin)
+        await thread.stop()
+
+    asyncio.run(main())
+    assert ended == ["last"]
 
 
 def test_cancellation_by_the_library_is_a_lost_connection_and_ours_is_ours() -> None:
@@ -163,6 +186,61 @@ def _renewing(shelf: Shelf, renewed: list[int]) -> Callable[[int], Coroutine[Non
     return renew
 
 
+@pytest.mark.parametrize(
+    ("place", "headers", "was_taken"),
+    [
+        ("mail", {}, False),
+        ("mail", {"x-delivery-count": 0}, False),
+        ("mail.low", {"x-delivery-count": 1}, True),
+        ("mail.returned", {}, True),
+        ("mail.lost", {}, True),
+        ("mail", {"x-delivery-count": "many"}, False),
+    ],
+)
+def test_what_a_worker_had_and_has_no_more_is_known(place: str, headers: dict[str, Any], *, was_taken: bool) -> None:
+    arrival = Arrival(1, b'{"name": "send"}', headers, None, None)
+
+    removed = removed_of(arrival, "mail", place)
+
+    assert removed.was_taken is was_taken
+    assert removed.message is not None
+    assert removed.message.name == "send"
+
+
+@pytest.mark.parametrize(
+    ("body", "id_", "is_given"),
+    [
+        (b'{"name": "send"}', None, True),
+        (b'{"name": "send"}', "", True),
+        (b'{"name": "send"}', "amqp", False),
+        (b'{"name": "send", "id": "own"}', None, False),
+        (b"{nonsense", None, False),
+    ],
+)
+def test_an_id_is_given_to_what_has_none(body: bytes, id_: str | None, *, is_given: bool) -> None:
+    parcel = identified(delivery_of(Arrival(1, body, {}, id_, None), "mail", "mail.high", cast("Any", None), 1))
+
+    assert (parcel is not None) is is_given
+    if parcel is not None:
+        assert parcel.id
+        assert (parcel.body, parcel.place, parcel.headers[PRIORITY]) == (body, "mail.returned", 0)
+
+
+@pytest.mark.parametrize(
+    ("body", "id_"), [(b'{"name": "send"}', "amqp"), (b'{"name": "send", "id": "own"}', "own"), (b"{nonsense", None)]
+)
+def test_a_delivery_has_the_id_of_its_body_or_else_that_of_amqp(body: bytes, id_: str | None) -> None:
+    delivery = delivery_of(Arrival(1, body, {}, "amqp", None), "mail", "mail", cast("Any", None), 1)
+
+    assert (delivery.message and delivery.message.id) == id_
+
+
+def test_who_asks_a_delivery_twice_hears_of_the_same_job() -> None:
+    delivery = delivery_of(Arrival(1, b'{"name": "send"}', {}, None, None), "mail", "mail", cast("Any", None), 1)
+
+    assert delivery.message is delivery.message is not None
+
+
 def test_end_of_what_nobody_waits_for_is_no_error() -> None:
     async def main() -> None:
         ended = asyncio.get_running_loop().create_future()
@@ -181,40 +259,66 @@ class _Underlay:
 
     def __init__(self) -> None:
         self.connection = SimpleNamespace(connection_tune=SimpleNamespace(frame_max=131_072))
-        self.closing = asyncio.get_running_loop().create_future()
-        self.answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-
-    async def basic_get(self, queue: str) -> Any:
-        return await self.answer
+        self.closing: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
 
 
-def test_nothing_that_is_on_its_way_to_us_is_acknowledged_with_what_came_later() -> None:
+def _channel(sent: list[bytes]) -> tuple[Channel, _Underlay]:
+    outlet = SimpleNamespace(is_closing=False, send=sent.extend, write=sent.extend)
+    underlay = _Underlay()
+    line = SimpleNamespace(sieve=SimpleNamespace(channels={}), outlet=outlet)
+    return Channel(cast("Any", underlay), cast("Any", line)), underlay
+
+
+def _got(tag: int, table: bytes = b"") -> Content:
+    return Content(GOT + tag.to_bytes(8), table, "job", "task", b"body")
+
+
+def test_nothing_that_was_asked_for_is_acknowledged_with_what_came_later() -> None:
     sent: list[bytes] = []
 
     async def main() -> None:
-        outlet = SimpleNamespace(is_closing=False, send=sent.extend)
-        line = SimpleNamespace(sieve=SimpleNamespace(channels={}), outlet=outlet)
-        underlay = _Underlay()
-        channel = Channel(cast("Any", underlay), cast("Any", line))
+        channel, _ = _channel(sent)
         getting = asyncio.ensure_future(channel.get("mail"))
         await asyncio.sleep(0)
+        sent.clear()
+        channel._on_come([_got(1)])
+        assert (await getting) == Arrival(1, b"body", {}, "job", "task")
 
-        # The first one is asked for, and comes by the library, which takes longer.
         channel.ack([2, 3])
-        properties = Basic.Properties(message_id="job")
-        header = SimpleNamespace(properties=properties)
-        underlay.answer.set_result(SimpleNamespace(delivery=Basic.GetOk(1), delivery_tag=1, header=header, body=b""))
-        await getting
-        channel.ack([4, 5])
         channel.ack([1])
-        channel.ack([6, 7])
+        channel.ack([4, 5])
 
     asyncio.run(main())
     assert sent == [
-        *(acknowledged(1, tag) for tag in (2, 3, 4, 5)),
+        acknowledged(1, 2),
+        acknowledged(1, 3),
         acknowledged(1, 1, multiple=True),
-        acknowledged(1, 7, multiple=True),
+        acknowledged(1, 5, multiple=True),
     ]
+
+
+def test_who_asks_is_answered_in_order_also_if_somebody_gives_up() -> None:
+    async def main() -> None:
+        sent: list[bytes] = []
+        channel, underlay = _channel(sent)
+        first, second, third, last = (asyncio.ensure_future(channel.get("mail")) for _ in range(4))
+        await asyncio.sleep(0)
+        assert sent == [asked_for(1, "mail")] * 4
+        second.cancel()
+        await asyncio.sleep(0)
+
+        channel._on_come([_got(1), _got(2), Nothing()])
+        assert ((await first), (await third)) == (Arrival(1, b"body", {}, "job", "task"), None)
+
+        refused = asyncio.ensure_future(channel.get("mail"))
+        await asyncio.sleep(0)
+        refused.cancel()
+        await asyncio.sleep(0)
+        underlay.closing.set_exception(ChannelNotFoundEntity("no queue 'mail'"))
+        with pytest.raises(QueueNotDeclaredError, match="there is no queue 'mail'"):
+            await last
+
+    asyncio.run(main())
 
 
 def _table(name: bytes, value: bytes) -> bytes:
@@ -233,17 +337,57 @@ def _table(name: bytes, value: bytes) -> bytes:
     ids=["number", "name", "text", "time"],
 )
 def test_headers_that_cannot_be_read_or_written_are_left_out(table: bytes, headers: dict[str, Any]) -> None:
-    method = bytes([0, 60, 0, 60, 1]) + b"c" + (5).to_bytes(8) + bytes(3)
+    method = DELIVER + b"\1c" + (5).to_bytes(8) + bytes(3)
     arrived: list[list[Arrival]] = []
 
     async def main() -> None:
-        line = SimpleNamespace(sieve=SimpleNamespace(channels={}), outlet=SimpleNamespace(is_closing=False))
-        channel = Channel(cast("Any", _Underlay()), cast("Any", line))
+        channel, _ = _channel([])
         channel._consumers[b"c"] = arrived.append
         channel._on_come([Content(method, table, "job", "task", b"body")])
+        getting = asyncio.ensure_future(channel.get("mail"))
+        await asyncio.sleep(0)
+        channel._on_come([_got(6, table)])
+        assert await getting == Arrival(6, b"body", headers, "job", "task")
 
     asyncio.run(main())
     assert arrived == [[Arrival(5, b"body", headers, "job", "task")]]
+
+
+def test_what_has_become_safe_is_acknowledged_together_and_each_has_its_own_fate(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(rabbitmq_intake, "FIRST_PAUSE", 0)
+    refusal, away = TypeError("no"), BrokerUnavailableError("away")
+    errors = {"b": [refusal], "c": [away]}
+    acked: list[list[int]] = []
+    answers: list[Any] = []
+
+    class Acking:
+        def ack(self, tags: list[int]) -> None:
+            acked.append(sorted(tags))
+
+    class Sender:
+        async def ensure(self, queues: object) -> None:
+            """Do nothing."""
+
+        async def send(self, parcels: list[Parcel]) -> None:
+            for error in errors.pop(parcels[0].place, []):
+                raise error
+
+    async def main() -> None:
+        intake, _, _ = await _busy_intake()
+        intake._sender = cast("Any", Sender())
+        channel = cast("Channel", Acking())
+        arrivals = [Arrival(tag, b"", {}, None, None) for tag in range(4)]
+        deliveries = [delivery_of(arrival, "mail", "mail", channel, 1) for arrival in arrivals]
+        intake._unsettled = dict(enumerate(deliveries))
+        endings = [Ending(delivery, [Parcel(b"", place)]) for delivery, place in zip(deliveries, "abcd", strict=True)]
+        intake.settle(endings, cast("Any", SimpleNamespace(succeed=answers.extend)))
+        await asyncio.wait(intake._work)
+
+    asyncio.run(main())
+    assert answers == [True, refusal, True, True]
+    assert acked == [[0, 3], [2]]
 
 
 def test_who_settles_gets_an_answer_whatever_goes_wrong() -> None:

@@ -8,10 +8,12 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import anyio
+import msgspec
 import pytest
 
 from jockey.jobs import _stored
 from jockey.jobs._broker import Broker, Cancelled, Delivery, Died, Hearing, Released, Retried, Succeeded, WorkerInfo
+from jockey.jobs._carrier import Removed
 from jockey.jobs._errors import BrokerUnavailableError, QueueNotDeclaredError
 from jockey.jobs._message import Join, Step, Trouble
 from jockey.jobs._state import State
@@ -40,6 +42,16 @@ class Carrier(MemoryBroker):
         if self.fails_with is not None:
             raise self.fails_with
         return await super().publish(messages)
+
+    async def take_out(self, queue: str, tell: Any) -> int:
+        await self.info(queue)
+        ready = [record for record in await self.peek(queue, 100) if record.state is State.QUEUED]
+        await tell([Removed(record.message, was_taken=False) for record in ready])
+        await self.purge(queue)
+        return len(ready)
+
+    async def put_back(self, ids: Any, choose: Any) -> int:
+        return await self.replay(await choose([letter for letter in await self.dead() if letter.id in ids]))
 
 
 class Bench:
@@ -184,6 +196,21 @@ async def test_successors_are_published_once_and_to_new_queues(bench: Bench) -> 
     assert [info.ready for info in await bench.stored.info("next")] == [1]
 
 
+@pytest.mark.parametrize("end", ["succeeded", "died"])
+async def test_what_follows_is_published_with_the_end_and_has_a_record(bench: Bench, end: str) -> None:
+    parent, child, other = new("mail", "parent"), new("next", "child"), new("mail", "other")
+    await bench.stored.publish([parent])
+
+    async with bench.worker() as source:
+        [delivery] = await take(source, 1)
+        following = [child, other]
+        settlement = Succeeded(b"1", 60, following) if end == "succeeded" else Died(Trouble(), parent, following)
+        await settle(source, delivery, settlement)
+
+    assert [await bench.state(job.id) for job in following] == [State.QUEUED, State.QUEUED]
+    assert {info.name: info.ready for info in await bench.carrier.info()} == {"mail": 1, "next": 1}
+
+
 async def test_dead_job_is_replayed_and_dropped(bench: Bench) -> None:
     jobs = [new("mail", name) for name in "ab"]
     await bench.stored.publish(jobs)
@@ -202,6 +229,91 @@ async def test_dead_job_is_replayed_and_dropped(bench: Bench) -> None:
         assert [read(delivery).name for delivery in await take(source, 1)] == ["a"]
 
 
+async def die(bench: Bench) -> str:
+    """Have a job die, and return its id."""
+    await bench.stored.publish([job := new("mail", "a")])
+    async with bench.worker() as source:
+        [delivery] = await take(source, 1)
+        await settle(source, delivery, Died(Trouble(message="no"), job))
+    return job.id
+
+
+async def test_dead_job_that_the_broker_has_no_more_is_not_replayed_and_stays_dead(bench: Bench) -> None:
+    id_ = await die(bench)
+    await bench.carrier.drop([id_])  # as if its queue had been deleted
+
+    assert await bench.stored.replay([id_]) == 0
+
+    record = await bench.stored.record(id_)
+    assert record is not None
+    assert record.error is not None
+    assert (record.state, record.error.message) == (State.DEAD, "no")
+
+
+async def test_replay_waits_until_the_death_is_noted(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_stored, "NOTED_WITHIN", 1_000_000)
+    id_ = await die(bench)
+    await bench.ledger.remove(id_)
+    await bench.ledger.begin(job := new("mail", "a", id=id_), worker="w1", crashes=0)
+    numbers: list[int] = []
+
+    async def replay() -> None:
+        numbers.append(await bench.stored.replay([id_]))
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(replay)
+        await anyio.wait_all_tasks_blocked()
+        assert await bench.state(id_) is State.RUNNING
+        await bench.ledger.end(id_, Died(Trouble(message="no"), job))
+
+    assert numbers == [1]
+    async with bench.worker() as source:
+        assert [read(delivery).id for delivery in await take(source, 1)] == [id_]
+
+
+@pytest.mark.parametrize("attempt", [0, 2])
+async def test_job_whose_death_nobody_notes_any_more_can_be_replayed(
+    bench: Bench, attempt: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_stored, "NOTED_WITHIN", 0.01)
+    id_ = await die(bench)
+    await bench.ledger.remove(id_)
+    await bench.ledger.begin(new("mail", "a", id=id_, attempt=attempt), worker="killed", crashes=0)
+
+    assert await bench.stored.replay([id_]) == 1
+
+    assert await bench.state(id_) is State.QUEUED
+    async with bench.worker() as source:
+        assert [read(delivery).id for delivery in await take(source, 1)] == [id_]
+
+
+@pytest.mark.parametrize(("ttl", "number", "state"), [(60, 0, State.SUCCEEDED), (None, 1, None)])
+async def test_dead_letter_of_a_job_that_has_ended_otherwise_is_replayed_if_nothing_is_known_of_that(
+    bench: Bench, ttl: float | None, number: int, state: State | None
+) -> None:
+    id_ = await die(bench)
+    await bench.ledger.remove(id_)
+    await bench.ledger.begin(new("mail", "a", id=id_), worker="w1", crashes=0)
+    await bench.ledger.end(id_, Succeeded(b"1", ttl=ttl))
+
+    assert await bench.stored.replay([id_]) == number
+
+    assert await bench.state(id_) is state
+
+
+async def test_store_that_is_away_during_a_replay_is_told_and_nothing_is_lost(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    id_ = await die(bench)
+    with monkeypatch.context() as patch:
+        fail(bench, patch, "remove", 1)
+        with pytest.raises(BrokerUnavailableError):
+            await bench.stored.replay([id_])
+
+    assert await bench.state(id_) is State.DEAD
+    assert await bench.stored.replay([id_]) == 1
+
+
 async def test_cancelled_job_is_not_run_or_its_worker_hears_of_it(bench: Bench) -> None:
     running, waiting = new("mail", "running"), new("mail", "waiting")
     await bench.stored.publish([running])
@@ -215,6 +327,7 @@ async def test_cancelled_job_is_not_run_or_its_worker_hears_of_it(bench: Bench) 
         await source._hear_of_cancelled()
         assert [read(other).name for other in await take(source, 1)] == ["last"]
         assert await settle(source, delivery, Cancelled("too slow", ttl=60))
+        assert not source._told, "another delivery may be where this one was in memory"
     assert bench.cancelled == [("running", "too slow")]
     assert await bench.state(running.id) is State.CANCELLED
 
@@ -224,12 +337,83 @@ async def test_purged_jobs_are_cancelled_wherever_they_wait(bench: Bench) -> Non
     await bench.stored.publish([ready, later])
 
     assert await bench.stored.purge("mail") == 2
-    assert await bench.state(later.id) in {State.CANCELLED, None}
+    assert [await bench.state(job.id) for job in (ready, later)] == [State.CANCELLED, State.CANCELLED]
 
 
-async def test_queue_is_deleted_at_the_broker(bench: Bench) -> None:
+async def note(bench: Bench, *removed: Removed) -> None:
+    """Purge what the broker says that it removes."""
+
+    async def take_out(_: str, tell: Any) -> int:
+        await tell(removed)
+        return len(removed)
+
+    bench.carrier.take_out = take_out  # type: ignore[method-assign]
+    assert await bench.stored.purge("mail") == len(removed)
+
+
+async def test_purge_ends_what_workers_had_that_are_no_more(bench: Bench) -> None:
+    lost, retried, flagged = (new("mail", result_ttl=ttl) for ttl in (None, 60.0, None))
+    for job in (lost, retried, flagged):
+        await bench.ledger.begin(job, worker="gone", crashes=0)
+    await bench.ledger.cancel(flagged.id, "not needed")
+
+    async with anyio.create_task_group() as tasks:
+        for job in (lost, retried, flagged):
+            tasks.start_soon(bench.stored.wait, job.id)
+        await anyio.wait_all_tasks_blocked()
+        await note(
+            bench,
+            Removed(lost, was_taken=True),
+            # Its worker had no time to note that it failed.
+            Removed(msgspec.structs.replace(retried, attempt=1), was_taken=False),
+            Removed(flagged, was_taken=True),
+        )
+
+    for job in (lost, retried, flagged):
+        record = await bench.stored.record(job.id)
+        assert record is not None
+        assert (record.state, record.attempt) == (State.CANCELLED, 1)
+        assert record.error is not None
+        assert record.error.message == "the queue was purged"
+
+
+async def test_purge_leaves_alone_what_a_worker_has(bench: Bench) -> None:
+    copied, ahead = new("mail"), new("mail", attempt=1)
+    await bench.stored.publish([copied, ahead])
+
+    async with bench.worker() as source:
+        deliveries = await take(source, 2)
+        await note(
+            bench,
+            Removed(copied, was_taken=False),  # published twice, since the first confirmation did not come
+            Removed(msgspec.structs.replace(ahead, attempt=0), was_taken=True),
+            Removed(new("mail"), was_taken=True),
+            Removed(None, was_taken=True),
+        )
+        for delivery in deliveries:
+            assert await settle(source, delivery, Succeeded(b"1", ttl=60))
+    assert [await bench.state(job.id) for job in (copied, ahead)] == [State.SUCCEEDED] * 2
+
+
+async def test_purge_leaves_alone_what_has_ended(bench: Bench) -> None:
+    job = new("mail")
+    await bench.stored.publish([job])
+    await bench.ledger.end(job.id, Succeeded(b"1", ttl=60))
+
+    await note(bench, Removed(job, was_taken=True))
+
+    assert await bench.state(job.id) is State.SUCCEEDED
+
+
+async def test_queue_is_deleted_with_all_that_is_in_it(bench: Bench) -> None:
+    jobs = [new("mail", name) for name in ("running", "waiting", "later")]
+    await bench.ledger.begin(jobs[0], worker="w1", crashes=0)
+    await bench.stored.publish([jobs[1], msgspec.structs.replace(jobs[2], not_before=4e9)])
+
+    await bench.stored.delete("mail")
     await bench.stored.delete("mail")
 
+    assert [await bench.state(job.id) for job in jobs] == [State.CANCELLED] * 3
     with pytest.raises(QueueNotDeclaredError):
         await bench.stored.publish([new("mail")])
 
@@ -271,6 +455,20 @@ async def test_job_that_kills_its_workers_is_dead_in_the_store_too(bench: Bench)
         source.hearing.on_crashed(job, Trouble(message="three workers"))
         while await bench.state(job.id) is not State.DEAD:
             await anyio.sleep(0.05)
+
+
+async def test_death_that_is_not_noted_yet_is_noted_when_the_worker_leaves(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_stored, "LISTEN_EVERY", 1_000_000)
+    await bench.stored.publish([job := new("mail", "poison")])
+
+    async with bench.worker() as source:
+        [delivery] = await take(source, 1)
+        source.hearing.on_crashed(job, Trouble(message="three workers"))
+        source.hearing.on_lost(delivery)
+
+    assert await bench.state(job.id) is State.DEAD
 
 
 async def test_lost_job_is_not_settled_here_any_more(bench: Bench) -> None:

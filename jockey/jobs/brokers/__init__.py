@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from jockey.jobs._errors import UnsupportedError
+from jockey.jobs.brokers._urls import shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,9 +25,9 @@ def connect(url: str, *, clock: Callable[[], float] = time.time) -> Broker:
         clock: Seconds since the epoch, for the brokers that keep the time themselves; RabbitMQ has its own.
 
     Raises:
-        UnsupportedError: There is no such scheme, or no such option.
+        UnsupportedError: There is no such scheme, or no such option, or the URL cannot be read.
     """
-    scheme = urlsplit(url).scheme
+    scheme = url.partition(":")[0].lower()
     if scheme == "memory":
         return _memory(url, clock)
     if scheme == "sqlite":
@@ -38,7 +38,7 @@ def connect(url: str, *, clock: Callable[[], float] = time.time) -> Broker:
         from jockey.jobs.brokers.rabbitmq import RabbitBroker  # noqa: PLC0415 - as above
 
         return RabbitBroker(url)
-    raise UnsupportedError(f"the URL of a broker must begin with memory:, sqlite: or amqp(s):, got {url!r}")
+    raise UnsupportedError(f"the URL of a broker must begin with memory:, sqlite: or amqp(s):, got {shown(url)}")
 
 
 def _memory(url: str, clock: Callable[[], float]) -> Broker:

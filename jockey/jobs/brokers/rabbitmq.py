@@ -23,7 +23,7 @@ import anyio
 from jockey.jobs._broker import Features, Published, QueueInfo
 from jockey.jobs._errors import BrokerUnavailableError, JobsError, QueueNotDeclaredError, UnsupportedError
 from jockey.jobs.brokers._embedded import undeclared
-from jockey.jobs.brokers.rabbitmq_client import Arrival, Connection, connect
+from jockey.jobs.brokers.rabbitmq_client import Arrival, Connection, address_of, connect
 from jockey.jobs.brokers.rabbitmq_intake import Ending, Intake
 from jockey.jobs.brokers.rabbitmq_messages import (
     RabbitDelivery,
@@ -31,19 +31,20 @@ from jockey.jobs.brokers.rabbitmq_messages import (
     delivery_of,
     died_at,
     given_back,
-    id_of,
     not_before_of,
     parcel_of,
     parcels_of,
     record_of,
     replayed,
 )
+from jockey.jobs.brokers.rabbitmq_removal import exhumation, removal
 from jockey.jobs.brokers.rabbitmq_sender import Sender
 from jockey.jobs.brokers.rabbitmq_shelf import Shelf
 from jockey.jobs.brokers.rabbitmq_thread import LoopThread, Reply
 from jockey.jobs.brokers.rabbitmq_topology import (
     DEAD,
     DELIVERY_LIMIT,
+    check_characters,
     check_name,
     pushed_from,
     waiting_in,
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Collection, Coroutine, Sequence
 
     from jockey.jobs._broker import Delivery, Hearing, Record, Settlement, Source, WorkerInfo
+    from jockey.jobs._carrier import Choose, Removed, Tell
     from jockey.jobs._message import Message
     from jockey.jobs.brokers.rabbitmq_client import Channel, Parcel
 
@@ -70,11 +72,15 @@ class RabbitBroker:
         url: ``amqp://user:password@host:port/vhost``, or ``amqps://`` for TLS.
         delays: The name of an exchange, and the beginning of the names of the queues in which jobs wait for their time.
         clock: Seconds since the epoch.
+
+    Raises:
+        UnsupportedError: *url* cannot be read, or names no host.
     """
 
     features = Features(uniqueness=False, groups="worker", cancellation=False, is_store=False)
 
     def __init__(self, url: str, *, delays: str = "jockey.delays", clock: Callable[[], float] = time.time) -> None:
+        address_of(url)  # what is wrong with it is told where it is written
         self._url = url
         self._delays = delays
         self._clock = clock
@@ -114,6 +120,8 @@ class RabbitBroker:
     ) -> AsyncGenerator[Source]:
         if max_crashes > DELIVERY_LIMIT:
             raise UnsupportedError(f"max_crashes must be at most {DELIVERY_LIMIT} on RabbitMQ, got {max_crashes!r}")
+        for queue in queues:
+            check_characters(queue)
         opened = self._opened()
         # A worker is lost after three heartbeats that nobody answers.
         heartbeat = max(1, min(int(lease / 3), HEARTBEAT))
@@ -150,6 +158,7 @@ class RabbitBroker:
         All queues are those that this broker has declared, consumed or published to.
         """
         if queue is not None:
+            check_characters(queue)
             try:
                 return [await self._control(lambda channel: _info(channel, queue))]
             except QueueNotDeclaredError:
@@ -176,19 +185,41 @@ class RabbitBroker:
         To look at them AMQP has to take them; they are given back to their old places, ahead of the queue. Jobs that
         were lost with a worker are left out: taking those is counted.
         """
+        check_characters(queue)
         seen = await self._call(lambda sender: _peek(sender, queue, count))
         return [record_of(delivery.arrival, queue, delivery.crashes) for delivery in seen]
 
     async def purge(self, queue: str) -> int:
         """Remove all that is ready in the queue; what waits for its time stays."""
+        check_characters(queue)
 
         async def purge(channel: Channel) -> int:
             return sum([await channel.purge(place) for place in waiting_in(queue)])
 
         return await self._control(purge)
 
+    async def take_out(self, queue: str, tell: Tell) -> int:
+        """Remove all that is ready in the queue, and tell what it was; see `Carrier.take_out`."""
+        check_characters(queue)
+        opened = self._opened()
+        removing = removal(opened.sender, queue)
+
+        async def take() -> list[Removed]:
+            return await anext(removing, nothing)
+
+        nothing: list[Removed] = []
+        number = 0
+        try:
+            while removed := await opened.thread.complete(take):
+                await tell(removed)
+                number += len(removed)
+        finally:
+            await opened.thread.complete(removing.aclose)  # noqa: ASYNC102 - shielded in there
+        return number
+
     async def delete(self, queue: str) -> None:
         """Remove the queue with its dead letters; what waits for its time stays, and comes if it is declared again."""
+        check_characters(queue)
 
         async def delete(channel: Channel) -> None:
             for place in [*waiting_in(queue), queue + DEAD]:
@@ -205,17 +236,37 @@ class RabbitBroker:
         return sorted(found, key=lambda record: record.finished_at or 0.0, reverse=True)[:count]
 
     async def replay(self, ids: Sequence[str]) -> int:
-        return await self._take_dead(ids, replayed)
+        return await self.put_back(ids, _all)
+
+    async def put_back(self, ids: Sequence[str], choose: Choose) -> int:
+        """Replay those that are chosen; see `Carrier.put_back`."""
+        return await self._take_dead(ids, choose, replayed)
 
     async def drop(self, ids: Sequence[str]) -> int:
-        return await self._take_dead(ids, None)
+        return await self._take_dead(ids, _all, None)
 
-    async def _take_dead(self, ids: Sequence[str], turn_into: Callable[[Arrival, str], Parcel] | None) -> int:
-        wanted = set(ids)
-        number = 0
-        for queue in await self._names(None):
-            number += await self._call(partial(_take_dead, queue=queue, wanted=wanted, turn_into=turn_into))
-        return number
+    async def _take_dead(
+        self, ids: Sequence[str], choose: Choose, turn_into: Callable[[Arrival, str], Parcel] | None
+    ) -> int:
+        sender, wanted = self._opened().sender, set(ids)
+        return sum(
+            [
+                await self._exhume(exhumation(sender, queue, wanted, turn_into), choose)
+                for queue in await self._names(None)
+            ]
+        )
+
+    async def _exhume(self, letters: AsyncGenerator[list[Record], Collection[str]], choose: Choose) -> int:
+        thread = self._opened().thread
+
+        async def find() -> list[Record]:
+            return await anext(letters)
+
+        try:
+            chosen = await choose(await thread.complete(find))
+            return len(await thread.complete(lambda: letters.asend(chosen)))
+        finally:
+            await thread.complete(letters.aclose)  # noqa: ASYNC102 - as above
 
     async def _names(self, queue: str | None) -> list[str]:
         return [info.name for info in await self.info(queue)]
@@ -378,18 +429,5 @@ async def _newest(channel: Channel, *, place: str, count: int) -> list[Arrival]:
     return [arrival for _, _, arrival in sorted(newest, reverse=True)]
 
 
-async def _take_dead(
-    sender: Sender, *, queue: str, wanted: set[str], turn_into: Callable[[Arrival, str], Parcel] | None
-) -> int:
-    """Remove those dead letters from their queue, after they were turned into jobs if that is wanted."""
-    async with sender.control() as channel:
-        found: list[Arrival] = []
-        while wanted and (arrival := await channel.get(queue + DEAD)):
-            if id_of(arrival) in wanted:
-                found.append(arrival)
-        if turn_into is not None:
-            await sender.send([turn_into(arrival, queue) for arrival in found])
-        if found:
-            channel.ack([arrival.tag for arrival in found])
-        await channel.give_back(queue + DEAD)
-    return len(found)
+async def _all(letters: Sequence[Record]) -> Collection[str]:
+    return {letter.id for letter in letters}

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import math
 import ssl
 import uuid
+from collections import deque
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
@@ -23,14 +25,14 @@ try:
         InvalidFrameError,
         ProbableAuthenticationError,
     )
-    from pamqp.commands import Basic
     from pamqp.decode import field_table as decoded_table
     from pamqp.encode import field_table as encoded_table
     from yarl import URL
 except ImportError as error:
     raise ImportError(f"amqp:// needs more than jockey itself: pip install 'jockey[rabbitmq]' ({error})") from error
 
-from jockey.jobs._errors import BrokerUnavailableError, JobsError, QueueNotDeclaredError
+from jockey.jobs._errors import BrokerUnavailableError, JobsError, QueueNotDeclaredError, UnsupportedError
+from jockey.jobs.brokers._urls import shown
 from jockey.jobs.brokers.rabbitmq_confirms import Batch, Confirms
 from jockey.jobs.brokers.rabbitmq_frames import (
     AROUND,
@@ -38,7 +40,9 @@ from jockey.jobs.brokers.rabbitmq_frames import (
     ChannelFrames,
     Confirmation,
     Content,
+    Nothing,
     acknowledged,
+    asked_for,
     published,
     written_properties,
 )
@@ -48,8 +52,11 @@ from jockey.jobs.brokers.rabbitmq_topology import queue_at
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Mapping, Sequence
 
-    from aiormq.abc import AbstractConnection, DeliveredMessage
+    from aiormq.abc import AbstractConnection
     from aiormq.channel import Channel as Underlay
+
+PORTS: Final = {"amqp": 5672, "amqps": 5671}
+"""Where RabbitMQ is if the URL does not say, by scheme."""
 
 CONNECT_TIMEOUT: Final = 10.0
 """Seconds until a connection that is being opened counts as failed."""
@@ -152,6 +159,22 @@ class Connection:
         await _within(CLOSE_TIMEOUT, self._connection.close)
 
 
+def address_of(url: str) -> URL:
+    """
+    Read the URL of RabbitMQ.
+
+    Raises:
+        UnsupportedError: It cannot be read, or names no host.
+    """
+    with contextlib.suppress(ValueError):  # not as the cause: its words may have the password in them
+        if (address := URL(url)).host:
+            return address
+    raise UnsupportedError(
+        "the URL must be like 'amqp://user:password@host:5672/vhost', with a host and a port of at most 65535, "
+        f"got {shown(url)}; in a user and a password write %2F, %23, %3F and %40 instead of '/', '#', '?' and '@'"
+    )
+
+
 async def connect(url: str, *, heartbeat: int, name: str) -> Connection:
     """
     Connect to RabbitMQ.
@@ -164,10 +187,11 @@ async def connect(url: str, *, heartbeat: int, name: str) -> Connection:
     Raises:
         BrokerUnavailableError: There is no connection.
     """
-    address = URL(url)
+    address = address_of(url)
     address = address.update_query({"heartbeat": str(heartbeat), "name": name, **address.query})
     line = Line()
-    with translated():
+    where = f" at {address.host}:{address.port or PORTS[address.scheme]}"
+    with translated(where=where):
         async with asyncio.timeout(CONNECT_TIMEOUT):
             return Connection(await _connect(address, line), line)
 
@@ -195,10 +219,10 @@ class Channel:
         self._consumers: dict[bytes, Callable[[list[Arrival]], object]] = {}
         self._numbers = itertools.count(1)
         self._held = set[int]()  # the tags of what was delivered, and not settled
-        self._gets = 0  # under way: their tags may be lower than some that are known already
+        self._asked = deque[tuple[str, asyncio.Future[Arrival | None]]]()
         # It stays there until another channel gets the number.
         self._frames = line.sieve.channels[channel.number] = ChannelFrames(self._on_come)
-        _closing(channel).add_done_callback(lambda ended: self._confirms.end(_reason(ended)))
+        _closing(channel).add_done_callback(self._end)
 
     @property
     def is_closed(self) -> bool:
@@ -255,8 +279,7 @@ class Channel:
         """
         self._check()
         self._held.difference_update(tags)
-        # What is on its way to us may be older than what we have, if we have asked for it.
-        oldest = 0 if self._gets else min(self._held, default=math.inf)
+        oldest = min(self._held, default=math.inf)
         done = [tag for tag in tags if tag < oldest]
         number = self._channel.number
         frames = [acknowledged(number, max(done), multiple=True)] if done else []
@@ -267,37 +290,54 @@ class Channel:
         if self.is_closed:
             raise BrokerUnavailableError("the connection to RabbitMQ was closed")
 
-    def _on_come(self, come: Sequence[Content | Confirmation]) -> None:
+    def _on_come(self, come: Sequence[Content | Confirmation | Nothing]) -> None:
         """Hand out what has come; exceptions in here end the connection."""
         arrived: dict[bytes, list[Arrival]] = {}
         for each in come:
             if isinstance(each, Confirmation):
                 error = None if each.is_done else BrokerUnavailableError("RabbitMQ has not taken the message")
                 self._confirms.settle(each.tag, multiple=each.multiple, error=error)
+            elif isinstance(each, Nothing):
+                self._answer(None)
             elif each.is_returned:
                 place = each.place()
                 self._confirms.give_up(each.id or "", place, not_declared(queue_at(place)))
+            elif each.is_asked_for:
+                self._answer(self._arrived(each.got(), each))
             else:
                 consumer, tag = each.delivered()
-                self._held.add(tag)
-                headers = _headers_in(each.table) if each.table not in {b"", EMPTY_TABLE} else {}
-                arrived.setdefault(consumer, []).append(Arrival(tag, each.body, headers, each.id, each.name))
+                arrived.setdefault(consumer, []).append(self._arrived(tag, each))
         for consumer, arrivals in arrived.items():
             self._consumers.get(consumer, _ignore)(arrivals)
 
+    def _arrived(self, tag: int, content: Content) -> Arrival:
+        self._held.add(tag)
+        headers = _headers_in(content.table) if content.table not in {b"", EMPTY_TABLE} else {}
+        return Arrival(tag, content.body, headers, content.id, content.name)
+
     async def get(self, queue: str) -> Arrival | None:
-        """Return what comes next in *queue*, if there is anything."""
-        self._gets += 1
-        try:
-            with translated(queue):
-                message = await self._channel.basic_get(queue)
-            if not isinstance(message.delivery, Basic.GetOk):
-                return None
-            arrival = _arrival(message)
-            self._held.add(arrival.tag)
-            return arrival
-        finally:
-            self._gets -= 1
+        """
+        Return what comes next in *queue*, if there is anything; who asks several times at once is answered in order.
+
+        Raises:
+            QueueNotDeclaredError: There is no such queue; this channel is closed.
+        """
+        self._check()
+        answer: asyncio.Future[Arrival | None] = asyncio.get_running_loop().create_future()
+        self._asked.append((queue, answer))
+        self._outlet.write([asked_for(self._channel.number, queue)])
+        return await answer
+
+    def _answer(self, arrival: Arrival | None) -> None:
+        _, answer = self._asked.popleft()
+        if not answer.done():  # else nobody waits any more
+            answer.set_result(arrival)
+
+    def _end(self, ended: asyncio.Future[Any]) -> None:  # whatever its result
+        self._confirms.end(_reason(ended))
+        for queue, answer in self._asked:
+            if not answer.done():
+                answer.set_exception(_reason(ended, queue))
 
     async def give_back(self, queue: str) -> None:
         """Put back all that was got from *queue* and not acknowledged; the next one who looks will find it."""
@@ -386,13 +426,7 @@ def _can_be_written(name: str, value: object) -> bool:
     return True
 
 
-def _arrival(message: DeliveredMessage) -> Arrival:
-    properties = message.header.properties
-    tag = message.delivery_tag or 0
-    return Arrival(tag, message.body, properties.headers or {}, properties.message_id, properties.message_type)
-
-
-async def _never(message: DeliveredMessage) -> None:
+async def _never(message: object) -> None:
     """Take what the library takes for a delivery: nothing, for they are ours."""
     raise AssertionError(message)  # pragma: no cover
 
@@ -402,12 +436,12 @@ def _ignore(arrivals: list[Arrival]) -> None:
 
 
 @contextmanager
-def translated(queue: str | None = None) -> Generator[None]:
-    """Turn the errors of the client library into ours."""
+def translated(queue: str | None = None, where: str = "") -> Generator[None]:
+    """Turn the errors of the client library into ours, which tell of what queue, and where RabbitMQ was looked for."""
     try:
         yield
     except (AMQPError, ChannelInvalidStateError, OSError, RuntimeError) as error:
-        raise _ours(error, queue) from error
+        raise _ours(error, queue, where) from error
     except asyncio.CancelledError as error:
         # The library cancels what it owns when a connection ends; that is no wish of ours to stop.
         task = asyncio.current_task()
@@ -425,21 +459,21 @@ def _is_away(error: BaseException) -> bool:
     return isinstance(error, OSError | RuntimeError) and not isinstance(error, REFUSALS)
 
 
-def _ours(error: BaseException, queue: str | None = None) -> JobsError:
+def _ours(error: BaseException, queue: str | None = None, where: str = "") -> JobsError:
     if isinstance(error, ChannelNotFoundEntity):
         if queue is not None:
             return not_declared(queue_at(queue))
         return BrokerUnavailableError(f"RabbitMQ misses something: {error}")
     reason = str(error) or repr(type(error))
-    return BrokerUnavailableError(f"RabbitMQ cannot be reached, or refuses: {reason}", is_away=_is_away(error))
+    return BrokerUnavailableError(f"RabbitMQ cannot be reached{where}, or refuses: {reason}", is_away=_is_away(error))
 
 
-def _reason(ended: asyncio.Future[Any]) -> JobsError:  # whatever its result
-    """Return why a channel has ended, for those who wait for it."""
+def _reason(ended: asyncio.Future[Any], queue: str | None = None) -> JobsError:  # as above
+    """Return why a channel has ended, for those who wait for it, or for what they have asked of *queue*."""
     error = None if ended.cancelled() else ended.exception()
     if error is None or isinstance(error, asyncio.CancelledError):
         return BrokerUnavailableError("the connection to RabbitMQ was closed", is_away=True)
-    ours = _ours(error)
+    ours = _ours(error, queue)
     ours.__cause__ = error
     return ours
 

@@ -33,6 +33,9 @@ HEARTBEAT: Final = HEAD.pack(BEAT, 0, 0) + bytes([END])
 PUBLISH: Final = bytes([0, 60, 0, 40])
 RETURN: Final = bytes([0, 60, 0, 50])
 DELIVER: Final = bytes([0, 60, 0, 60])
+GET: Final = bytes([0, 60, 0, 70])
+GOT: Final = bytes([0, 60, 0, 71])
+NOTHING: Final = bytes([0, 60, 0, 72])
 CLOSE: Final = bytes([0, 20, 0, 40])
 ACK: Final = bytes([0, 60, 0, 80])
 NACK: Final = bytes([0, 60, 0, 120])
@@ -119,6 +122,11 @@ def acknowledged(channel: int, tag: int, *, multiple: bool = False) -> bytes:
     return frame(METHOD, channel, ACK + _SETTLED.pack(tag, multiple))
 
 
+def asked_for(channel: int, place: str) -> bytes:
+    """Return what asks for the next message in *place*."""
+    return frame(METHOD, channel, b"".join((GET, b"\0\0", short(place), b"\0")))
+
+
 class Content(NamedTuple):
     """
     A message that has come.
@@ -138,6 +146,15 @@ class Content(NamedTuple):
     def is_returned(self) -> bool:
         """Whether it is one of ours, which no queue got."""
         return self.method.startswith(RETURN)
+
+    @property
+    def is_asked_for(self) -> bool:
+        """Whether it answers a question, and is for no consumer."""
+        return self.method.startswith(GOT)
+
+    def got(self) -> int:
+        """Return its tag, if it was asked for."""
+        return int.from_bytes(self.method[4:12])
 
     def delivered(self) -> tuple[bytes, int]:
         """Return the consumer that it is for, and its tag."""
@@ -160,9 +177,13 @@ class Confirmation(NamedTuple):
     is_done: bool
 
 
+class Nothing:
+    """There is nothing where somebody has asked for a message."""
+
+
 class ChannelFrames:
     """
-    Takes out of the frames of one channel what is ours: messages that are delivered or returned, and confirmations.
+    Takes out of the frames of one channel what is ours: messages, and what became of those that were published.
 
     Args:
         on_come: Called with all that has come at once, in its order.
@@ -171,11 +192,11 @@ class ChannelFrames:
         is_closing: Whether RabbitMQ has closed the channel; the library learns it later.
     """
 
-    def __init__(self, on_come: Callable[[list[Content | Confirmation]], object]) -> None:
+    def __init__(self, on_come: Callable[[list[Content | Confirmation | Nothing]], object]) -> None:
         self.is_closing = False
         self._on_come = on_come
-        self._come: list[Content | Confirmation] = []
-        self._method = b""  # of the message that is coming, if it is ours
+        self._come: list[Content | Confirmation | Nothing] = []
+        self._method = b""  # of the message that is coming
         self._properties: tuple[bytes, str | None, str | None] = (b"", None, None)
         self._missing = 0
         self._parts: list[bytes] = []
@@ -184,8 +205,6 @@ class ChannelFrames:
         """Return whether the frame is ours."""
         if kind == METHOD:
             return self._take_method(content)
-        if not self._method:
-            return False  # of a message that somebody has asked for
         if kind == HEADER:
             (self._missing,) = _NUMBER.unpack_from(content, 4)
             self._properties = read_properties(content, 12)
@@ -204,8 +223,11 @@ class ChannelFrames:
 
     def _take_method(self, content: bytes) -> bool:
         name = content[:4]
-        if name in {DELIVER, RETURN}:
+        if name in {DELIVER, RETURN, GOT}:
             self._method = content
+            return True
+        if name == NOTHING:
+            self._come.append(Nothing())
             return True
         if name in {ACK, NACK}:
             tag, bits = _SETTLED.unpack_from(content, 4)
@@ -217,7 +239,6 @@ class ChannelFrames:
     def _finish(self) -> None:
         body = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
         self._come.append(Content(self._method, *self._properties, body))
-        self._method = b""
         self._parts = []
 
 

@@ -19,15 +19,15 @@ from jockey.jobs.brokers.rabbitmq_messages import (
     dead_letter,
     delivery_of,
     given_back,
+    identified,
     not_before_of,
     parcel_of,
-    read,
 )
 from jockey.jobs.brokers.rabbitmq_thread import tell
 from jockey.jobs.brokers.rabbitmq_topology import LOST, RETURNED, pushed_from, waiting_in
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
+    from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Sequence
 
     from jockey.jobs._broker import Hearing
     from jockey.jobs.brokers.rabbitmq_client import Arrival, Channel, Connection, Parcel
@@ -136,8 +136,7 @@ class Intake:
                 self._is_closing = True
                 await self._stop_consuming()
         # What had been given back before goes first again.
-        for delivery in sorted(self._unsettled.values(), key=is_new):
-            self._give_back(delivery)
+        self._give_back(*sorted(self._unsettled.values(), key=is_new))
         if self._work:
             await asyncio.wait(self._work, timeout=LAST_WORDS)
         self._life.cancel()
@@ -251,8 +250,7 @@ class Intake:
                 await self._renew(0)
         except JobsError:
             return  # the channel goes, and all that it has brought
-        for delivery in self._shelf.clear():
-            self._give_back(delivery)
+        self._give_back(*self._shelf.clear())
         self.want()
 
     # What was lost
@@ -308,11 +306,14 @@ class Intake:
     def _is_to_be_taken(self, delivery: RabbitDelivery) -> bool:
         """Tell whether it is for the worker; else put it where it belongs."""
         if (not_before := not_before_of(delivery.arrival)) > self._clock():
-            self._replace(delivery, [copy_of(delivery, delivery.place, not_before=not_before)])
+            later = copy_of(delivery, delivery.place, not_before=not_before)
+            self._settle([(Ending(delivery, [later]), _note_refusal)])
         elif delivery.has_crashed(self._max_crashes):
             self._bury(delivery)
         elif delivery.crashes and not delivery.is_fetched:
             self._give_back(delivery)
+        elif self._hearing.wants_ids and (named := identified(delivery)):
+            self._settle([(Ending(delivery, [named]), _note_refusal)])
         else:
             return True
         return False
@@ -323,16 +324,13 @@ class Intake:
             at=self._clock(),
             worker=self._worker,
         )
-        message = read(delivery.body, delivery.queue)
+        message = delivery.message
         successors = self._hearing.on_crashed(message, error) if message else ()
         parcels = [*map(parcel_of, successors), dead_letter(delivery, error, now=error.at)]
         self._settle([(Ending(delivery, parcels, {successor.queue for successor in successors}), _note_refusal)])
 
-    def _give_back(self, delivery: RabbitDelivery) -> None:
-        self._replace(delivery, [given_back(delivery)])
-
-    def _replace(self, delivery: RabbitDelivery, parcels: Sequence[Parcel]) -> None:
-        self._settle([(Ending(delivery, parcels), _note_refusal)])
+    def _give_back(self, *deliveries: RabbitDelivery) -> None:
+        self._settle([(Ending(delivery, [given_back(delivery)]), _note_refusal) for delivery in deliveries])
 
     # Settling
 
@@ -347,7 +345,8 @@ class Intake:
 
         self._settle([(ending, partial(answer, place)) for place, ending in enumerate(endings)])
 
-    def _settle(self, endings: Sequence[tuple[Ending, OnEnd]]) -> None:
+    def _settle(self, endings: Iterable[tuple[Ending, OnEnd]]) -> None:
+        to_publish: list[tuple[Ending, OnEnd]] = []
         done: list[tuple[RabbitDelivery, OnEnd]] = []
         for ending, on_end in endings:
             delivery = ending.delivery
@@ -357,35 +356,54 @@ class Intake:
             delivery.is_settled = True
             self._shelf.count(delivery, -1)
             if ending.parcels:
-                self._do(self._publish_and_ack(ending, on_end))
+                to_publish.append((ending, on_end))
             else:
                 done.append((delivery, on_end))
         self._ack(done)
+        if to_publish:
+            self._do(self._publish_and_ack(to_publish))
 
     def _holds(self, delivery: RabbitDelivery) -> bool:
         return self._unsettled.get(delivery.arrival.tag) is delivery
 
-    async def _publish_and_ack(self, ending: Ending, on_end: OnEnd) -> None:
-        delivery = ending.delivery
+    async def _publish_and_ack(self, endings: Sequence[tuple[Ending, OnEnd]]) -> None:
+        """Acknowledge together what has become safe, and try the rest again."""
         pause = FIRST_PAUSE
-        while self._holds(delivery):
-            try:
-                await self._sender.ensure(ending.follow)
-                await self._sender.send(ending.parcels)
-            except BrokerUnavailableError:
+        while left := self._still_held(endings):
+            errors = await asyncio.gather(*(self._publish(ending) for ending, _ in left))
+            ends = list(zip(left, errors, strict=True))
+            self._conclude([end for end, error in ends if error is None])
+            for (ending, on_end), error in ends:
+                if error is not None and not isinstance(error, BrokerUnavailableError):
+                    self._refuse(ending.delivery, on_end, error)
+            if endings := [end for end, error in ends if isinstance(error, BrokerUnavailableError)]:
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, LONGEST_PAUSE)
-            except Exception as error:  # whatever it is: somebody waits for the answer
-                delivery.is_settled = False
-                self._shelf.count(delivery, 1)
-                on_end(error)
-                return
-            else:
-                self._ack([(delivery, on_end)])
-                if any(parcel.place.endswith(LOST) for parcel in ending.parcels):
-                    self._notice_lost()
-                return
-        on_end(_LOST)
+
+    def _still_held(self, endings: Sequence[tuple[Ending, OnEnd]]) -> list[tuple[Ending, OnEnd]]:
+        for ending, on_end in endings:
+            if not self._holds(ending.delivery):
+                on_end(_LOST)
+        return [(ending, on_end) for ending, on_end in endings if self._holds(ending.delivery)]
+
+    async def _publish(self, ending: Ending) -> Exception | None:
+        """Publish what must be safe first; return why that could not be done, if it could not."""
+        try:
+            await self._sender.ensure(ending.follow)
+            await self._sender.send(ending.parcels)
+        except Exception as error:  # whatever it is: somebody waits for the answer
+            return error
+        return None
+
+    def _refuse(self, delivery: RabbitDelivery, on_end: OnEnd, error: Exception) -> None:
+        delivery.is_settled = False
+        self._shelf.count(delivery, 1)
+        on_end(error)
+
+    def _conclude(self, published: Sequence[tuple[Ending, OnEnd]]) -> None:
+        self._ack([(ending.delivery, on_end) for ending, on_end in published])
+        if any(parcel.place.endswith(LOST) for ending, _ in published for parcel in ending.parcels):
+            self._notice_lost()
 
     def _ack(self, done: Sequence[tuple[RabbitDelivery, OnEnd]]) -> None:
         """Acknowledge those that are still here."""

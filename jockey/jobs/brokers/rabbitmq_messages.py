@@ -11,7 +11,9 @@ import msgspec
 
 from jockey.jobs import _codec
 from jockey.jobs._broker import Died, Record, Released, Retried, Settlement, Succeeded
+from jockey.jobs._carrier import Removed
 from jockey.jobs._errors import DecodeError, UnsupportedError
+from jockey.jobs._ids import new_id
 from jockey.jobs._message import Message, Trouble
 from jockey.jobs._state import State
 from jockey.jobs.brokers.rabbitmq_client import Arrival, Channel, Parcel
@@ -68,11 +70,14 @@ class RabbitDelivery:
     consumers: int
     is_in_doubt: bool
     is_settled: bool = field(default=False)
+    _message: Message | None = field(default=None, init=False)
 
     @property
-    def message(self) -> None:
-        """Nothing: what has arrived is bytes."""
-        return
+    def message(self) -> Message | None:
+        """What it says, with one id whoever asks; None if nobody can read it."""
+        if self._message is None:
+            self._message = read(self.arrival, self.queue)
+        return self._message
 
     @property
     def is_fetched(self) -> bool:
@@ -168,6 +173,15 @@ def given_back(delivery: RabbitDelivery, *, not_before: float = 0.0) -> Parcel:
     return copy_of(delivery, place, not_before=not_before)
 
 
+def identified(delivery: RabbitDelivery) -> Parcel | None:
+    """Return what puts it back with an id of its own; None if it has one already, or nobody can read it."""
+    if delivery.arrival.id:
+        return None
+    id_ = new_id()
+    message = read(delivery.arrival._replace(id=id_), delivery.queue)
+    return replace(given_back(delivery), id=id_) if message is not None and message.id == id_ else None
+
+
 def error_headers(error: Trouble, now: float) -> dict[str, Any]:
     """Return why it is dead, short enough."""
     short = msgspec.structs.replace(
@@ -207,16 +221,22 @@ def id_of(arrival: Arrival) -> str:
 
 def replayed(arrival: Arrival, queue: str) -> Parcel:
     """Return a dead letter as a new job, with no tries and no crashes spent; what cannot be read stays as it is."""
-    message = read(arrival.body, queue)
+    message = read(arrival, queue)
     if message is None:
         return Parcel(arrival.body, queue, {}, 0.0, arrival.id, arrival.name)
     fresh = msgspec.structs.replace(message, id=id_of(arrival), queue=queue, attempt=0, not_before=0.0)
     return parcel_of(fresh)
 
 
+def removed_of(arrival: Arrival, queue: str, place: str) -> Removed:
+    """Return what is told of what was taken out of *place*, one of the queues of RabbitMQ that make *queue*."""
+    was_taken = place in (queue + RETURNED, queue + LOST) or _number(arrival.headers, DELIVERIES) > 0
+    return Removed(read(arrival, queue), was_taken)
+
+
 def record_of(arrival: Arrival, queue: str, crashes: int) -> Record:
     """Return what is known of a job that waits."""
-    message = read(arrival.body, queue)
+    message = read(arrival, queue)
     return Record(
         id=id_of(arrival),
         name=arrival.name or (message.name if message else ""),
@@ -247,10 +267,10 @@ def died_at(arrival: Arrival) -> float:
         return _number(arrival.headers, DIED_AT) / 1e6
 
 
-def read(body: bytes, queue: str) -> Message | None:
-    """Return what travelled; None if nobody can read it."""
+def read(arrival: Arrival, queue: str) -> Message | None:
+    """Return what travelled; None if nobody can read it. A body without an id has that of AMQP, or else a new one."""
     try:
-        return _codec.decode(body, queue)
+        return _codec.decode(arrival.body, queue, id=arrival.id)
     except DecodeError:
         return None
 

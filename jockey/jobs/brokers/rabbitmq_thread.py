@@ -124,10 +124,21 @@ class LoopThread:
 
     async def call(self, function: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Await *function* in the thread. A cancellation ends the waiting; what was begun goes on."""
-        reply = Reply[T](self.home)
-        self._inbox.post(lambda: self.answer(function, reply))
+        reply = self._begin(function)
         await reply.event.wait()
         return reply.result()
+
+    async def complete(self, function: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Await *function* in the thread, to its end: a cancellation waits for that."""
+        reply = self._begin(function)
+        with anyio.CancelScope(shield=True):
+            await reply.event.wait()
+        return reply.result()
+
+    def _begin(self, function: Callable[[], Coroutine[Any, Any, T]]) -> Reply[T]:
+        reply = Reply[T](self.home)
+        self._inbox.post(lambda: self.answer(function, reply))
+        return reply
 
     def answer(self, function: Callable[[], Coroutine[Any, Any, T]], reply: Reply[T]) -> None:
         """Start a task that awaits *function* and answers; in the thread."""
@@ -170,7 +181,8 @@ class LoopThread:
         self._ended.succeed(None)
 
     async def _cancel_all(self) -> None:
-        tasks = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        # Again and again: tasks of the client library begin others when they are cancelled.
+        while tasks := asyncio.all_tasks() - {asyncio.current_task()}:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Any, Final
 
 from jockey.jobs._errors import UnsupportedError
@@ -22,6 +23,8 @@ starts at once. So whatever is lost again had been started, and that is what `ma
 DEAD: Final = ".dead"
 SUFFIXES: Final = (".high", ".low", RETURNED, LOST, DEAD)
 
+_CHARACTERS: Final = re.compile("[-a-zA-Z0-9_.:@#,/+ ]*")
+
 LONGEST_NAME: Final = 255 - max(map(len, SUFFIXES))
 """In bytes."""
 
@@ -37,6 +40,20 @@ LONGEST: Final = TICK << 25
 """Close to what RabbitMQ can count; who waits longer waits several times."""
 
 
+def check_characters(queue: str) -> None:
+    """
+    Refuse a name that the client would refuse with an error of its own.
+
+    Raises:
+        UnsupportedError: There are other characters in it than the client sends.
+    """
+    if not _CHARACTERS.fullmatch(queue):
+        raise UnsupportedError(
+            "on RabbitMQ the name of a queue must have only letters from A to Z, digits, spaces and -_.:@#,/+, "
+            f"got {queue!r}"
+        )
+
+
 def check_name(queue: str) -> None:
     """
     Refuse a name that no queue can have.
@@ -44,6 +61,7 @@ def check_name(queue: str) -> None:
     Raises:
         UnsupportedError: It cannot.
     """
+    check_characters(queue)
     if not queue or len(queue.encode()) > LONGEST_NAME:
         raise UnsupportedError(f"the name of a queue must have 1 to {LONGEST_NAME} bytes on RabbitMQ, got {queue!r}")
     if queue.endswith(SUFFIXES) or queue.startswith("amq."):

@@ -16,6 +16,7 @@ from jockey.jobs.brokers.memory import MemoryBroker
 from jockey.jobs.brokers.sqlite import SqliteBroker
 
 LEASE = 30.0
+MAX_CRASHES = 2
 _numbers = itertools.count(1)
 
 
@@ -38,6 +39,7 @@ class Profile:
             With a clock all comes in order.
         pace: How long one second of a history is.
         crew: The queues of each worker.
+        max_crashes: So many kill a job; more where some may be counted to a job that it had no part in.
     """
 
     is_durable: bool = False
@@ -46,6 +48,7 @@ class Profile:
     keeps_order: bool = True
     pace: float = 1.0
     crew: tuple[tuple[str, ...], ...] = (("a", "b"), ("a",))
+    max_crashes: int = MAX_CRASHES
 
 
 class Carrier(Protocol):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -12,14 +14,16 @@ from typing import Any
 import anyio
 
 from jockey.jobs._broker import Delivery, Hearing, Source
+from jockey.jobs._errors import JobsError
 from jockey.jobs._stored import Stored
 from jockey.jobs.brokers.memory import MemoryBroker
+from jockey.jobs.brokers.rabbitmq_intake import Intake
 from jockey.jobs.brokers.sqlite import SqliteBroker
 from tests.jobs.conformance.carriers import Profile
 from tests.jobs.rabbit import Proxy, Rabbit
 
 # At this pace a delay of 15 seconds sits in two buckets and more, the first of which ends 0.18 seconds early.
-ALONE = Profile(is_durable=True, has_records=False, has_clock=False, keeps_order=False, pace=0.029)
+ALONE = Profile(is_durable=True, has_records=False, has_clock=False, keeps_order=False, pace=0.029, max_crashes=3)
 MOMENT = 0.02
 """Seconds for what might come and need not."""
 
@@ -82,10 +86,29 @@ class RabbitCarrier:
         return taken
 
     async def crash(self, source: Any) -> None:
-        self._proxies[id(source)].refuse()
+        # Not in the middle of moving a job elsewhere, after which it may come twice. (The connection is cut there as
+        # well, but by other tests.)
+        inner, proxy = getattr(source, "inner", source), self._proxies[id(source)]
+        await inner._thread.call(lambda: cut_when_idle(inner.intake, proxy))
         # Until it knows, it would tell the store that it has released them: no process that is dead does that.
         while getattr(source, "_running", None):
             await anyio.sleep(0.01)
+
+
+async def cut_when_idle(intake: Intake, proxy: Proxy) -> None:
+    """Cut the connections when all that was sent to RabbitMQ has arrived."""
+    await all_has_arrived(intake)
+    while intake._work:
+        await asyncio.wait(intake._work)
+        await all_has_arrived(intake)
+    proxy.refuse()
+
+
+async def all_has_arrived(intake: Intake) -> None:
+    """Ask RabbitMQ something, which answers in order."""
+    if intake._channel is not None:
+        with contextlib.suppress(JobsError):
+            await intake._channel.size(intake._queues[0])
 
 
 class Shared:

@@ -84,6 +84,22 @@ async def test_all_who_wait_hear_of_what_comes(bench: Bench) -> None:
     assert sorted(taken) == ["a", "b"]
 
 
+async def test_all_who_wait_get_their_share_of_what_comes_at_once(bench: Bench) -> None:
+    taken: list[str] = []
+
+    async def take(worker: Worker) -> None:
+        taken.extend(read(delivery).name for delivery in await worker.take(1))
+
+    async with bench.worker() as one, bench.worker() as other, anyio.create_task_group() as tasks:
+        tasks.start_soon(take, one)
+        tasks.start_soon(take, other)
+        await anyio.wait_all_tasks_blocked()
+        await bench.broker.info()  # both have asked
+        await bench.publish(new("a"), new("b"))
+
+    assert sorted(taken) == ["a", "b"]
+
+
 async def test_cancelled_take_leaves_nothing_behind(bench: Bench) -> None:
     async with bench.worker() as worker:
         with anyio.move_on_after(0):
@@ -193,6 +209,18 @@ async def test_leases_of_living_workers_do_not_end(bench: Bench) -> None:
             await bench.carrier.advance(LEASE / 2)
             assert not await other.poll()
         assert await one.settle(delivery, Succeeded(b"1"))
+
+
+async def test_lease_is_renewed_although_more_is_taken_all_the_time(bench: Bench) -> None:
+    await bench.publish(*(new() for _ in range(12)))
+
+    async with bench.worker() as one, bench.worker(worker="w2") as other:
+        held = []
+        for _ in range(12):
+            held.append(await one.one())
+            await bench.carrier.advance(LEASE / 4)
+        assert not await other.poll()
+        assert [await one.settle(delivery, Succeeded(b"1")) for delivery in held] == [True] * 12
 
 
 async def test_job_that_kills_its_workers_is_dead(bench: Bench) -> None:

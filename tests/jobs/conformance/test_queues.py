@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from jockey.jobs._broker import Died, QueueInfo, Retried, Succeeded, WorkerInfo
+from jockey.jobs._broker import Died, Published, QueueInfo, Retried, Succeeded, WorkerInfo
 from jockey.jobs._errors import QueueNotDeclaredError
 from jockey.jobs._message import Trouble
 from jockey.jobs._state import State
-from tests.jobs.conformance.carriers import Bench, new, read
+from tests.jobs.conformance.carriers import LEASE, Bench, new, read
 
 pytestmark = pytest.mark.anyio
 
@@ -129,6 +129,8 @@ async def test_deleted_queue_takes_no_more_jobs_until_one_of_them_comes_back(ben
         await worker.settle(b, Succeeded(b"1"))
         await bench.carrier.advance(1)
         assert await worker.names() == ["a"]
+        await bench.publish(new("d"))
+        assert await worker.names() == ["d"]
 
 
 async def test_dead_letters_keep_the_job_and_the_reason(bench: Bench) -> None:
@@ -171,6 +173,25 @@ async def test_replayed_dead_letters_begin_anew(bench: Bench) -> None:
     assert await bench.broker.dead() == []
 
 
+async def test_replayed_dead_letter_has_cost_no_worker_yet_and_its_queue_is_there(bench: Bench) -> None:
+    job = new()
+    await bench.publish(job)
+    async with bench.worker(max_crashes=2) as worker, bench.worker(max_crashes=2) as other:
+        for each in (worker, other):
+            await each.one()
+            await each.crash()
+            await bench.carrier.advance(LEASE)
+    async with bench.worker(max_crashes=2) as worker:
+        assert not await worker.poll()
+        assert [(record.id, record.crashes) for record in await bench.broker.dead()] == [(job.id, 2)]
+        await bench.broker.delete("default")
+
+        await bench.broker.replay([job.id])
+
+        await bench.publish(new("next"))
+        assert [delivery.crashes for delivery in await worker.poll()] == [0, 0]
+
+
 async def test_replayed_job_is_found_by_its_key_again(bench: Bench) -> None:
     job = new(unique="k")
     await bench.publish(job)
@@ -181,6 +202,30 @@ async def test_replayed_job_is_found_by_its_key_again(bench: Bench) -> None:
     [published] = await bench.publish(new(unique="k"))
 
     assert (published.id, published.is_new) == (job.id, False)
+
+
+async def test_key_of_a_replayed_job_holds_no_longer_than_it_was_told_to(bench: Bench) -> None:
+    job = new(unique="k", unique_for=12.0)
+    await bench.publish(job)
+    async with bench.worker() as worker:
+        await worker.settle(await worker.one(), Died(Trouble(message="no")))
+    await bench.broker.replay([job.id])
+    await bench.carrier.advance(13)
+
+    [published] = await bench.publish(new(unique="k"))
+
+    assert published.is_new
+
+
+async def test_duplicate_of_several_is_told_of_the_first(bench: Bench) -> None:
+    first, second = new(unique="k"), new(unique="k")
+    await bench.publish(first)
+    async with bench.worker() as worker:
+        await worker.settle(await worker.one(), Died(Trouble(message="no")))
+    await bench.publish(second)
+    await bench.broker.replay([first.id])
+
+    assert await bench.publish(new(unique="k")) == [Published(first.id, is_new=False)]
 
 
 async def test_dropped_dead_letters_are_gone(bench: Bench) -> None:

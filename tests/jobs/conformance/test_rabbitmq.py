@@ -12,10 +12,10 @@ The list is the statement. What is missing in it, and why:
 - What runs, waits for its time, or has waited longest (`test_info_*`, `test_workers_*`, `test_peek_*`): it does
   not tell.
 - Queues that are not declared (`test_nothing_is_published_*`: it does not know the names of the others;
-  `test_successors_*`: one cannot consume from them; `test_deleted_*` and `test_replayed_dead_letters_*`: the dead
+  `test_successors_*`: one cannot consume from them; `test_deleted_*` and `test_replayed_dead_letter*`: the dead
   letters are deleted with the queue).
 - `test_worker_hears_once_*`: the store is asked every half second; the tests of `Stored` do that.
-- Records kept for another broker (`test_records_of_jobs_*`, `test_jobs_of_another_broker_*`): here it is that broker.
+- Records kept for another broker (`test_records_of_jobs_*`, `test_*jobs_of_another_broker_*`): here it is that broker.
 """
 
 from __future__ import annotations
@@ -53,6 +53,7 @@ PROMISES = [
     test_queues.test_dead_letters_keep_the_job_and_the_reason,
     test_queues.test_replayed_job_is_found_by_its_key_again,
     test_queues.test_dropped_dead_letters_are_gone,
+    test_records.test_success_after_failures_is_a_success,
     test_records.test_results_are_kept_for_their_time,
     test_records.test_removed_records_are_gone_and_others_stay,
     test_records.test_records_come_newest_first_and_can_be_chosen,
@@ -61,6 +62,7 @@ PROMISES = [
     test_records.test_somebody_may_stop_waiting,
     test_records.test_id_that_is_known_is_not_enqueued_again,
     test_records.test_join_returns_all_results_when_none_is_missing,
+    test_records.test_join_is_kept_for_its_time_from_the_last_arrival_on,
     test_records.test_waiting_job_is_cancelled_at_once,
     test_records.test_cancelled_job_may_still_succeed,
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import anyio
+import msgspec
 import pytest
 
 from jockey.jobs._broker import Cancelled, Died, Published, Record, Released, Retried, Succeeded
@@ -40,6 +41,21 @@ async def test_record_follows_the_job_from_state_to_state(bench: Bench) -> None:
     assert (ended.state, ended.result, ended.finished_at, ended.error) == (State.SUCCEEDED, b"[42]", start + 7, None)
 
 
+async def test_success_after_failures_is_a_success(bench: Bench) -> None:
+    job = new()
+    await bench.publish(job)
+    failed = msgspec.structs.replace(job, attempt=1, troubles=(Trouble(message="no"),))
+
+    async with bench.worker() as worker:
+        await worker.settle(await worker.one(), Retried(failed, 0))
+        assert (await known(bench, job)).error == Trouble(message="no")
+        await worker.settle(await worker.one(), Succeeded(b"1", ttl=60))
+
+    ended = await known(bench, job)
+    assert (ended.state, ended.error, ended.attempt) == (State.SUCCEEDED, None, 2)
+    assert ended.message == failed, "its history stays"
+
+
 async def test_results_are_kept_for_their_time(bench: Bench) -> None:
     kept, forgotten = new(), new(parent="p")
     await bench.publish(kept, forgotten)
@@ -54,6 +70,31 @@ async def test_results_are_kept_for_their_time(bench: Bench) -> None:
     await bench.carrier.advance(1)
     assert await bench.broker.record(kept.id) is None
     assert await bench.publish(kept) == [Published(kept.id)]
+
+
+async def test_job_that_has_the_id_of_a_removed_one_stays_when_the_time_of_that_is_over(bench: Bench) -> None:
+    job = new()
+    await bench.publish(job)
+    async with bench.worker() as worker:
+        await worker.settle(await worker.one(), Succeeded(b"1", ttl=60))
+    await bench.broker.remove(job.id)
+    await bench.publish(job)
+
+    await bench.carrier.advance(60)
+
+    assert (await known(bench, job)).state is State.QUEUED
+
+
+async def test_successor_of_which_nothing_is_kept_is_known_for_a_day(bench: Bench) -> None:
+    child = new(parent="p")
+    await bench.publish(child)
+    async with bench.worker() as worker:
+        await worker.settle(await worker.one(), Succeeded(b"1"))
+
+    await bench.carrier.advance(86_400 - 1)
+    assert await bench.publish(child) == [Published(child.id, is_new=False)]
+    await bench.carrier.advance(1)
+    assert await bench.publish(child) == [Published(child.id)]
 
 
 async def test_removed_records_are_gone_and_others_stay(bench: Bench) -> None:
@@ -200,6 +241,17 @@ async def test_join_returns_all_results_when_none_is_missing(bench: Bench) -> No
     assert await bench.broker.arrive(joins[0], b"0") is None
 
 
+async def test_join_is_kept_for_its_time_from_the_last_arrival_on(bench: Bench) -> None:
+    joins = [Join(id="g", index=index, count=3, then=Step(name="sum")) for index in range(3)]
+
+    for join in joins[:2]:
+        assert await bench.broker.arrive(join, b"x") is None
+        await bench.carrier.advance(80 * 86_400)
+        await bench.publish(new())  # what is old goes
+
+    assert await bench.broker.arrive(joins[2], b"x") == [b"x"] * 3
+
+
 async def test_waiting_job_is_cancelled_at_once(bench: Bench) -> None:
     job = new(result_ttl=10)
     await bench.publish(job)
@@ -241,6 +293,7 @@ async def test_cancelled_job_does_not_come_again(bench: Bench, how: str) -> None
         if how == "lost before":
             await worker.crash()
         await bench.broker.cancel(job.id, "not wanted")
+        await bench.broker.cancel(job.id, "said before")
         if how == "lost":
             await worker.crash()
         if how.startswith("lost"):
@@ -316,6 +369,20 @@ async def test_jobs_of_another_broker_can_be_unique_unknown_dead_and_withdrawn(b
     assert await store.remove(unknown.id)
     await store.end(unknown.id, Released())
     assert await store.record(unknown.id) is None
+
+
+@pytest.mark.parametrize(("unique_for", "is_new"), [(None, False), ("unfinished", False), ("queued", True)])
+async def test_keys_of_jobs_of_another_broker_hold_while_these_run(
+    bench: Bench, unique_for: str | None, *, is_new: bool
+) -> None:
+    store = bench.broker
+    job = new(unique="k", unique_for=unique_for)
+    await store.enter([job])
+    await store.begin(job, worker="w", crashes=0)
+
+    [again] = await store.enter([new(unique="k", unique_for=unique_for)])
+
+    assert again.is_new is is_new
 
 
 async def test_a_key_that_was_withdrawn_and_is_taken_again_is_taken_for_its_time(bench: Bench) -> None:

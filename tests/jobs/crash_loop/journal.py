@@ -36,6 +36,10 @@ class Journal:
         lines = "".join(f"{what} {number} {os.getpid()} {time.time():.3f}\n" for number in numbers)
         os.write(self._file, lines.encode())
 
+    def sync(self) -> None:
+        """Wait until the disk has what was written."""
+        os.fsync(self._file)
+
     def lines(self) -> Iterator[Line]:
         """Return what all processes have written so far."""
         for text in self.path.read_text().splitlines():

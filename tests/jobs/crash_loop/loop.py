@@ -72,11 +72,12 @@ def run(
                 if server is not None and dice.random() < 0.05:
                     tormentor.calm_down()
                     while not tormentor.pids() <= {line.pid for line in effects.lines()}:
-                        time.sleep(0.05)  # who has only just started does not wait for its broker
+                        time.sleep(0.05)  # who has only just started may be refused
                         tormentor.fill_up()
                     hurt.restarts.append(time.time())
                     back_after.append(restart(server, effects, dice, patience))
-                tormentor.torment()
+                # At first nobody stands still: nothing then explains a lease that was lost.
+                tormentor.torment(may_stop=until - time.monotonic() < seconds / 2)
         tormentor.calm_down()
         wait_until_all_is_done(url, queue, directory, confirmed, effects, patience=patience)
         wrong_exits = tormentor.end()
@@ -86,7 +87,7 @@ def run(
         tormentor.close()
         with contextlib.suppress(JobsError):
             anyio.run(clean_up, url, queue, directory)
-    hurt.pids |= tormentor.killed | tormentor.stopped
+    hurt.pids |= tormentor.killed
     balance = reconcile(confirmed.lines(), effects.lines(), hurt, dead, max_crashes=MAX_CRASHES)
     effects.close()
     confirmed.close()

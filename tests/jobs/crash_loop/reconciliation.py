@@ -13,12 +13,16 @@ AROUND = 12.0
 """Seconds around a restart of the server in which its connections are lost, and made again."""
 
 
+STOOD_STILL = 20.0
+"""Seconds after somebody stood still in which leases may be lost because of it: who did may have held up all others."""
+
+
 @dataclass
 class Hurt:
     """Who was hurt on the way, and is an explanation for a job that runs twice."""
 
     pids: set[int] = field(default_factory=set)
-    """Of the workers that were killed, that stood still, or whose leases were lost."""
+    """Of the workers that were killed, or lost leases after somebody had stood still."""
 
     restarts: list[float] = field(default_factory=list)
     """When the server was killed, in seconds since the epoch."""
@@ -59,11 +63,13 @@ def reconcile(
     """Return the balance of a loop that has come to its end."""
     sent = {line.number for line in confirmed}
     begun, done = defaultdict[int, list[Line]](list), defaultdict[int, list[Line]](list)
+    lost, still = list[Line](), list[Line]()
     for line in effects:
-        if line.what == "lost":
-            hurt.pids.add(line.pid)
+        if line.what in {"lost", "still"}:
+            (lost if line.what == "lost" else still).append(line)
         else:
             (begun if line.what == "begun" else done)[line.number].append(line)
+    hurt.pids |= {line.pid for line in lost if has_reason(line, still)}
     return Balance(
         confirmed=len(sent),
         done=len(done),
@@ -75,6 +81,11 @@ def reconcile(
         # One of the crashes may have come before the job had begun.
         wrongly_dead=[n for n in dead if len(begun[n]) - innocent(begun[n], hurt) < max_crashes - 1],
     )
+
+
+def has_reason(lost: Line, still: Iterable[Line]) -> bool:
+    """Tell whether a worker had reason to lose a lease: somebody stood still before, or just when that was noticed."""
+    return any(-STOOD_STILL / 4 < lost.time - line.time < STOOD_STILL for line in still)
 
 
 def innocent(lines: Iterable[Line], hurt: Hurt) -> int:

@@ -26,7 +26,6 @@ class Tormentor:
 
     Attributes:
         killed: The workers that were killed, by process id.
-        stopped: Those that stood still for a while.
         counts: How often what was done.
     """
 
@@ -40,7 +39,6 @@ class Tormentor:
         self._ending: list[subprocess.Popen[bytes]] = []
         self._asleep: dict[subprocess.Popen[bytes], float] = {}
         self.killed: set[int] = set()
-        self.stopped: set[int] = set()
         self.counts = Counter[str]()
 
     def start(self, program: str, *more: str) -> subprocess.Popen[bytes]:
@@ -58,19 +56,18 @@ class Tormentor:
         """Return those of the workers."""
         return {worker.pid for worker in self._running}
 
-    def torment(self) -> None:
+    def torment(self, *, may_stop: bool) -> None:
         """Do something to one of the workers, wake those that have slept enough, and see to it that all are there."""
         now = time.monotonic()
         for worker in [worker for worker, until in self._asleep.items() if until <= now]:
             self._wake(worker)
         victim = self._dice.choice(self._running)
-        what = self._dice.choice(["killed", "killed", "stopped", "asked to end"])
+        what = self._dice.choice(["killed", "killed", *(["stopped"] if may_stop else []), "asked to end"])
         self.counts[what] += 1
         if what == "killed":
             self._kill(victim)
         elif what == "stopped":
             victim.send_signal(signal.SIGSTOP)
-            self.stopped.add(victim.pid)
             self._asleep[victim] = now + self._dice.uniform(0, LONGEST_STOP)
         else:
             victim.send_signal(signal.SIGTERM)

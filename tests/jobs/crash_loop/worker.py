@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import random
 import sys
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +38,18 @@ def app_of(url: str, queue: str, journal: Journal) -> App[Any]:
     return app
 
 
+def watch(journal: Journal) -> None:
+    """Note whenever the process, the machine or its disk has stood still: a reason for leases to end."""
+    while True:
+        before = time.monotonic()
+        time.sleep(LEASE / 20)
+        journal.sync()
+        if time.monotonic() - before > LEASE / 5:
+            journal.write("still", [0])
+
+
 class LostLeases(logging.Handler):
-    """Note each job of which the worker says that its lease was lost: it may run once more for that reason alone."""
+    """Note that the worker says that leases were lost: if there was reason to, its jobs may run once more."""
 
     def __init__(self, journal: Journal) -> None:
         super().__init__(logging.WARNING)
@@ -54,10 +66,11 @@ async def main(*arguments: str) -> None:
     url, queue, directory = arguments
     journal = Journal(Path(directory, "effects"))
     logging.getLogger("jockey").addHandler(LostLeases(journal))
+    threading.Thread(target=watch, args=[journal], daemon=True).start()
     try:
         await Worker(app_of(url, queue, journal), max_jobs=4, lease=LEASE, graceful_shutdown_time=1).run()
     except BrokerUnavailableError as error:
-        # At the start a worker does not wait for its broker.
+        # It waits for its broker, and not if that refuses it, as it may while it starts.
         print(error, file=sys.stderr)
         sys.exit(UNAVAILABLE)
 
