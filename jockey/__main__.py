@@ -15,7 +15,11 @@ def main() -> None:
     if missing:
         sys.stderr.write(f"jockey: this command needs {', '.join(missing)}; run: pip install 'jockey[cli]'\n")
         sys.exit(2)
-    from jockey.jobs._cli import jockey  # noqa: PLC0415 - an extra
+    try:
+        from jockey.jobs._cli import jockey  # noqa: PLC0415 - an extra
+    except KeyboardInterrupt:  # it takes a moment; later, click sees to it in the same way
+        sys.stderr.write("Aborted!\n")
+        sys.exit(1)
 
     jockey()
 

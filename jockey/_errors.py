@@ -106,3 +106,9 @@ class Cancellation(asyncio.CancelledError):
     def __init__(self, reason: str | None = None) -> None:
         super().__init__(reason)
         self.reason = reason
+
+
+# Tracebacks, records and dead letters show the names that users import. Classes that are not raised keep their module:
+# what reads their annotations and their source looks there.
+for _error in [thing for thing in vars().values() if isinstance(thing, type) and thing.__module__ == __name__]:
+    _error.__module__ = "jockey"

@@ -2,7 +2,7 @@
 
 try:
     import msgspec as _  # noqa: F401 - whether it is there
-except ImportError as error:
+except ModuleNotFoundError as error:  # one that is there and cannot be imported, as in an interpreter, says why itself
     raise ImportError("jockey.jobs needs msgspec: pip install 'jockey[jobs]'") from error
 
 from jockey._options import ExecuteIn, Priority

@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING, Any, Final, Self, cast
 import anyio
 from typing_extensions import TypeVar, Unpack
 
+from jockey._errors import RegistrationError
 from jockey.jobs import brokers
 from jockey.jobs._errors import AppClosedError, ArgumentsError, ResultUnavailableError, UnsupportedError
 from jockey.jobs._features import check_features
 from jockey.jobs._ids import new_id
 from jockey.jobs._job import Job
 from jockey.jobs._message import Step
-from jockey.jobs._options import DEFAULT_QUEUE, Defaults, JobOptions, job_settings
-from jockey.jobs._plain import UnfitError, shown, to_plain
+from jockey.jobs._options import DEFAULT_QUEUE, Defaults, JobOptions, job_id, job_settings, queue_name
+from jockey.jobs._plain import UnfitError, is_valid, shown, to_plain
 from jockey.jobs._queues import DeadLetters, Queues
 from jockey.jobs._router import Router
 from jockey.jobs._signature import Part, callback_steps, ends_of, lacking, steps_of
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
     from jockey.jobs import _state
     from jockey.jobs._broker import Broker, Published, Record, Store
+    from jockey.jobs._carrier import Carrier
     from jockey.jobs._message import Message
     from jockey.jobs._signature import Flow, Trace
     from jockey.jobs._stored import LedgerBroker
@@ -56,7 +58,7 @@ class App(Router[State]):
         results: Where results and records are kept if the broker cannot do that: the URL of one that can.
         lifespan: Returns an async context manager; each worker enters it once, and what it yields is `Context.state`.
         auto_declare: Whether entering the app declares the queues of its tasks. If not, a queue that is not there is
-            an error where a job is enqueued.
+            an error where a job is enqueued, and where a worker for it starts.
         clock: Returns seconds since the epoch.
         defaults: For all tasks that are declared here; see `Defaults`.
 
@@ -76,6 +78,7 @@ class App(Router[State]):
         **defaults: Unpack[Defaults],
     ) -> None:
         super().__init__(**defaults)
+        _check_lifespan(lifespan)
         self._broker = _broker_of(url, results, clock)
         self._has_store = self._broker.features.is_store or results is not None
         self._lifespan = lifespan
@@ -216,16 +219,24 @@ class App(Router[State]):
             check_length((step,))
 
     def job(self, id: str) -> Job[Any]:  # noqa: A002 - the field's name; nothing is known of the result
-        """Return a job by its id; whether there is one shows when it is asked for something."""
-        return Job(self, id)
+        """
+        Return a job by its id; whether there is one shows when it is asked for something.
+
+        Raises:
+            RegistrationError: *id* is no text that can be written, or it is empty.
+        """
+        return Job(self, job_id(id))
 
     def records(self, *, queue: str | None = None, state: _state.State | None = None) -> AsyncIterator[Record]:
         """
         Return what is known of many jobs, the newest first.
 
         Raises:
+            RegistrationError: *queue* is no text that can be written, or it is empty.
             ResultUnavailableError: The app has no store.
         """
+        if queue is not None:
+            queue_name(queue)
         if self.store is None:
             raise ResultUnavailableError(
                 f"{self} keeps no records of jobs; give it a store: App(..., results='sqlite:///results.db')"
@@ -309,6 +320,8 @@ def _strange_step(name: str, args: Sequence[object], kwargs: Mapping[str, object
     settings = job_settings(options)
     if not isinstance(name, str) or not name:
         raise ArgumentsError(f"a task is enqueued by its name, got {name!r}; a Task has its own enqueue()")
+    if not is_valid(name):
+        raise ArgumentsError(f"the name of a task must be a text that UTF-8 can write, got {name!r}")
     try:
         plain_args, plain_kwargs = to_plain(tuple(args)), to_plain(dict(kwargs))
     except UnfitError as error:
@@ -327,15 +340,32 @@ def _strange_step(name: str, args: Sequence[object], kwargs: Mapping[str, object
     )
 
 
+def _check_lifespan(lifespan: object) -> None:
+    # What such a function returns can be called as well, and means something else.
+    if lifespan is not None and (not callable(lifespan) or hasattr(lifespan, "__aenter__")):
+        raise RegistrationError(
+            f"lifespan must be a function that returns an async context manager, got {lifespan!r}; "
+            "leave out the parentheses"
+        )
+
+
+def _connected(what: str, url: object, clock: Callable[[], float]) -> Broker:
+    if isinstance(url, str):
+        return brokers.connect(url, clock=clock)
+    if not hasattr(url, "features"):
+        raise UnsupportedError(f"{what} must be a URL, such as 'sqlite:///jobs.db', got {url!r}")
+    return cast("Broker", url)
+
+
 def _broker_of(url: str | Broker, results: str | Broker | None, clock: Callable[[], float]) -> Broker:
-    broker = brokers.connect(url, clock=clock) if isinstance(url, str) else url
+    broker = _connected("a broker", url, clock)
     if results is None:
         return broker
     if broker.features.is_store:
         raise UnsupportedError(f"{type(broker).__name__} keeps results itself; leave out results={results!r}")
-    store = brokers.connect(results, clock=clock) if isinstance(results, str) else results
+    store = _connected("results", results, clock)
     if not store.features.is_store:
         raise UnsupportedError(f"{type(store).__name__} keeps no results; use results='sqlite:///results.db'")
     from jockey.jobs._stored import Stored  # noqa: PLC0415 - few need it
 
-    return Stored(broker, cast("LedgerBroker", store))
+    return Stored(cast("Carrier", broker), cast("LedgerBroker", store))

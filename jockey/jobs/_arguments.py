@@ -9,7 +9,7 @@ import sys
 import types
 import typing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import msgspec
 
@@ -17,10 +17,23 @@ from jockey._errors import RegistrationError
 from jockey.jobs._context import Context
 from jockey.jobs._errors import ArgumentsError, DecodeError, ResultError
 from jockey.jobs._failure import Failure
-from jockey.jobs._plain import PLAIN, UnfitError, copied, from_plain, shown, to_json, to_plain
+from jockey.jobs._plain import (
+    PLAIN,
+    UnfitError,
+    are_short,
+    check_kinds,
+    copied,
+    from_plain,
+    is_short,
+    shown,
+    to_json,
+    to_plain,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    Look = Callable[[Iterable[object]], bool] | Literal[True]
 
 _VARIABLE = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 _SIMPLE = PLAIN | {str, float}
@@ -55,7 +68,7 @@ class Arguments:
     def __init__(self, function: Callable[..., object], task: str) -> None:
         self._function = function
         self._task = task
-        self._exact: dict[tuple[object, ...], bool] = {}  # types of arguments: whether it depends on the values, too
+        self._looks: dict[object, Look] = {}  # types of arguments that fit: what remains to be seen
 
     @functools.cached_property
     def wants_context(self) -> bool:
@@ -86,15 +99,22 @@ class Arguments:
         They do if the type of each is what its parameter is annotated with, if anything, and JSON has it; and nobody
         can change them. That goes for most calls, and is found out quickly. False may mean anything.
         """
-        kinds: tuple[object, ...] = tuple(map(type, args))
+        look = self._look_for(args, kwargs)
+        if look is None:
+            return False
+        return look is True or (look(args) and (not kwargs or look(kwargs.values())))
+
+    def _look_for(self, args: Sequence[object], kwargs: Mapping[str, object]) -> Look | None:
+        """Return what tells whether the values travel; None if their types are not just those of the parameters."""
+        kinds: object
         if kwargs:
-            kinds += tuple((name, type(value)) for name, value in kwargs.items())
-        depends = self._exact.get(kinds)
-        if depends is None:
-            if not self._have_exact_types(args, kwargs):
-                return False
-            depends = self._exact[kinds] = not all(type(value) in PLAIN for value in (*args, *kwargs.values()))
-        return not depends or (all(map(_is_plain, args)) and all(map(_is_plain, kwargs.values())))
+            kinds = (*map(type, args), *((name, type(value)) for name, value in kwargs.items()))
+        else:
+            kinds = type(args[0]) if len(args) == 1 else tuple(map(type, args))
+        look = self._looks.get(kinds)
+        if look is None and self._have_exact_types(args, kwargs):
+            look = self._looks[kinds] = _look_at({*map(type, args), *map(type, kwargs.values())})
+        return look
 
     def _have_exact_types(self, args: Sequence[object], kwargs: Mapping[str, object]) -> bool:
         if not self._fits(len(args), kwargs):
@@ -120,14 +140,14 @@ class Arguments:
         if not skipped and self.is_exact(args, kwargs):
             args, kwargs = tuple(args), dict(kwargs)
             return Checked(args, kwargs, Call(args, kwargs))
-        self._bind((None,) * skipped + tuple(args) if skipped else args, kwargs)
+        self._bind(args, kwargs, skipped=skipped)
         places = self._places(skipped, len(args))
         plain_args = tuple(self._plain(place, value) for place, value in zip(places, args, strict=True))
         plain_kwargs = {name: self._plain(self._named(name), value) for name, value in kwargs.items()}
         # What the producer has at hand is what is shown if it does not fit, not what became of it.
         call = Call(
-            tuple(map(self._converted, places, plain_args, args)),
-            {name: self._converted(self._named(name), plain, kwargs[name]) for name, plain in plain_kwargs.items()},
+            tuple(map(self._given, places, plain_args, args)),
+            {name: self._given(self._named(name), plain, kwargs[name]) for name, plain in plain_kwargs.items()},
         )
         return Checked(plain_args, plain_kwargs, call)
 
@@ -138,7 +158,7 @@ class Arguments:
         Raises:
             ArgumentsError: It does not fit.
         """
-        if self.is_exact(args, kwargs):
+        if self._look_for(args, kwargs) is not None:  # the values have travelled already
             return Call(tuple(args), kwargs)
         self._bind(args, kwargs)
         return Call(
@@ -245,15 +265,16 @@ class Arguments:
                 return False
         return all(place < count or name in kwargs for place, name in self._required)
 
-    def _bind(self, args: Sequence[object], kwargs: Mapping[str, object]) -> None:
-        if self._fits(len(args), kwargs):
+    def _bind(self, args: Sequence[object], kwargs: Mapping[str, object], *, skipped: int = 0) -> None:
+        if self._fits(skipped + len(args), kwargs):
             return
         # Slower by far, but it knows all cases, and what to say.
         try:
-            self.signature.bind(*args, **kwargs)
+            self.signature.bind(*(None,) * skipped, *args, **kwargs)
         except TypeError as error:
             raise ArgumentsError(
-                f"the arguments do not fit the task {self._task!r}, which takes {self.signature}: {error}"
+                f"the arguments do not fit the task {self._task!r}, which takes {_bare(self.signature)}: {error}; "
+                f"it was given {_listed(args, kwargs)}"
             ) from None
 
     def _plain(self, name: str, value: object) -> Any:  # what JSON can hold
@@ -272,6 +293,14 @@ class Arguments:
             return from_plain(plain, type_)
         except UnfitError as error:
             raise self._misfit(name, value, error) from error
+
+    def _given(self, name: str, plain: object, value: object) -> Any:  # the parameter's type
+        if type(value) not in _SIMPLE:
+            try:
+                check_kinds(value, self._types[name])
+            except UnfitError as error:
+                raise self._misfit(name, value, error) from error
+        return self._converted(name, plain, value)
 
     def _arrived(self, name: str, value: object) -> Any:  # the parameter's type
         try:
@@ -299,15 +328,49 @@ class Arguments:
             ) from error
 
 
+def _look_at(types: set[type]) -> Look:
+    """Return the quickest look that tells whether values of these types travel; True if all of them do."""
+    if types <= {bool, type(None)}:
+        return True
+    return cast("Look", are_short) if types == {int} else _are_plain
+
+
+def _are_plain(values: Iterable[object]) -> bool:
+    return all(map(_is_plain, values))
+
+
 def _is_plain(value: object) -> bool:
     """Tell whether JSON has *value* as it is, as far as that is to be seen at once."""
-    match value:
-        case str():
-            return type(value) is str and value.isascii()
-        case float():
-            return type(value) is float and math.isfinite(value)
-        case _:
-            return type(value) in PLAIN
+    if type(value) is str:
+        return value.isascii()
+    if type(value) is int:
+        return is_short(value)
+    if type(value) is float:
+        return math.isfinite(value)
+    return type(value) in PLAIN
+
+
+class _Annotation(str):
+    """One that is not evaluated, shown as it was written, and not in quotes."""
+
+    __slots__ = ()
+    __repr__ = str.__str__
+
+
+def _bare(signature: inspect.Signature) -> inspect.Signature:
+    return signature.replace(
+        parameters=[
+            parameter.replace(annotation=_Annotation(parameter.annotation))
+            if isinstance(parameter.annotation, str)
+            else parameter
+            for parameter in signature.parameters.values()
+        ]
+    )
+
+
+def _listed(args: Sequence[object], kwargs: Mapping[str, object]) -> str:
+    given = [*map(shown, args), *(f"{name}={shown(value)}" for name, value in kwargs.items())]
+    return f"({', '.join(given)})"
 
 
 def _without_failure(annotation: Any) -> Any:  # any type form

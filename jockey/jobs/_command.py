@@ -14,6 +14,7 @@ import msgspec
 
 from jockey._errors import RegistrationError
 from jockey.jobs._errors import CommandFailedError
+from jockey.jobs._plain import shown
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -130,7 +131,7 @@ def _result(name: str, exit_code: int, output: bytes, errors: str) -> Any:
         return msgspec.json.decode(output) if output.strip() else None
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         raise CommandFailedError(
-            f"what {name!r} has written to its standard output is no JSON: {error}; "
+            f"what {name!r} has written to its standard output is no JSON: {error}; it is {shown(output)}; "
             "all else belongs on its standard error",
             exit_code,
             errors,

@@ -96,3 +96,8 @@ class CommandFailedError(JobsError):
 
     def __reduce__(self) -> tuple[type[CommandFailedError], tuple[str, int | None, str]]:
         return (type(self), (str(self), self.exit_code, self.stderr))
+
+
+# As those of the core: tracebacks, records and dead letters show the names that users import.
+for _error in [thing for thing in vars().values() if isinstance(thing, type) and thing.__module__ == __name__]:
+    _error.__module__ = "jockey.jobs"

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 import anyio
 import msgspec
 
-from jockey._errors import JobCancelledError
+from jockey._errors import JobCancelledError, RegistrationError
 from jockey.jobs._errors import JobFailedError, ResultTimeoutError, ResultUnavailableError, UnsupportedError
 from jockey.jobs._message import Trouble
+from jockey.jobs._plain import valid
 from jockey.jobs._state import ENDED, State
 
 if TYPE_CHECKING:
@@ -144,10 +145,13 @@ class Job(Generic[Result]):
         Raises:
             ResultUnavailableError: There is no such job (any more), or no store.
             UnsupportedError: The broker cannot do that.
+            RegistrationError: *reason* is no text.
         """
+        if not isinstance(reason, str):
+            raise RegistrationError(f"reason must be a text, got {reason!r}; leave it out if there is none")
         if not self._app.broker.features.cancellation:
             raise UnsupportedError(f"jobs of {self._app} cannot be cancelled: its broker does not support that")
-        return await self._cancel(reason)
+        return await self._cancel(valid(reason))
 
     async def _cancel(self, reason: str) -> bool:
         cancelled = False
@@ -187,5 +191,6 @@ class Job(Generic[Result]):
 
 def _epitaph(record: Record) -> str:
     error = record.error
-    what = f"{error.type}: {error.message}".removeprefix(": ") if error else "nobody knows why"
-    return f"the job {record.id} of {record.name!r} is dead: {what}"
+    # Either may be empty: an exception need not say anything, and a reason has no type.
+    what = ": ".join(filter(None, (error.type, error.message))) if error else ""
+    return f"the job {record.id} of {record.name!r} is dead: {what or 'nobody knows why'}"

@@ -13,6 +13,7 @@ from jockey import _validation
 from jockey._errors import RegistrationError
 from jockey._handler import check_priority
 from jockey._options import ExecuteIn, Priority
+from jockey.jobs._plain import is_valid
 from jockey.jobs._retry import Retry, RetryPolicy, as_retry
 
 if TYPE_CHECKING:
@@ -60,7 +61,8 @@ class TaskOptions(Defaults, total=False):
 
     Args:
         name: What it is called in messages; the default is the name of the function.
-        execute_in: Where it runs: the default is the event loop for async functions, and a thread for others.
+        execute_in: Where it runs: the default is the event loop for async functions, and a thread for others; all but
+            `ExecuteIn.INTERPRETER` will do.
         max_jobs: How many of its jobs run at once in one worker; None is no cap.
         limits: Caps that it shares with other tasks in one worker.
         group: Jobs of one group run in their order, one at a time: its name, or a function of the arguments that
@@ -201,9 +203,15 @@ def _text(name: str) -> Callable[[object], str]:
     def check(value: object) -> str:
         if not isinstance(value, str) or not value:
             raise RegistrationError(f"{name} must be a text that is not empty, got {value!r}")
+        if not is_valid(value):
+            raise RegistrationError(f"{name} must be a text that UTF-8 can write, got {value!r}")
         return value
 
     return check
+
+
+_queue_name: Final = _text("queue")
+_job_id: Final = _text("id")
 
 
 def queue_name(value: object) -> str:
@@ -211,9 +219,19 @@ def queue_name(value: object) -> str:
     Return the name of a queue.
 
     Raises:
-        RegistrationError: It is no text, or it is empty.
+        RegistrationError: It is no text that can be written, or it is empty.
     """
-    return _text("queue")(value)
+    return _queue_name(value)
+
+
+def job_id(value: object) -> str:
+    """
+    Return the id of a job.
+
+    Raises:
+        RegistrationError: It is no text that can be written, or it is empty.
+    """
+    return _job_id(value)
 
 
 def _optional_text(name: str) -> Callable[[object], str]:
@@ -286,6 +304,11 @@ def _delay(value: Seconds) -> float:
 def _execute_in(value: object) -> ExecuteIn:
     if not isinstance(value, ExecuteIn):
         raise RegistrationError(f"execute_in must be a member of jockey.ExecuteIn, got {value!r}")
+    if value is ExecuteIn.INTERPRETER:
+        raise RegistrationError(
+            "a task cannot run in ExecuteIn.INTERPRETER, where msgspec, which carries its arguments, cannot be loaded; "
+            "use ExecuteIn.PROCESS"
+        )
     return value
 
 
@@ -303,8 +326,11 @@ def checked_callbacks(value: Callbacks) -> Callbacks:
     """Return *value*, each of which is a task, a signature or a name; raise `RegistrationError` if one is not."""
     several = cast("Sequence[object]", value if isinstance(value, list | tuple) else (value,))
     for callback in several:
-        # A task can be signed, a signature has elements; neither can be imported here, which they need themselves.
-        is_one = callback if isinstance(callback, str) else hasattr(callback, "s") or hasattr(callback, "elements")
+        if isinstance(callback, str):
+            is_one = bool(callback) and is_valid(callback)
+        else:
+            # A task can be signed, a signature has elements; neither can be imported here, which they need themselves.
+            is_one = hasattr(callback, "s") or hasattr(callback, "elements")
         if not is_one:
             raise RegistrationError(f"a callback must be a task, a signature or the name of a task, got {callback!r}")
     return cast("Callbacks", tuple(several))
@@ -329,7 +355,7 @@ _TASK_CHECKS: Final = _SHARED_CHECKS | {
     "unique": _unique,
 }
 _JOB_CHECKS: Final = _SHARED_CHECKS | {
-    "id": _text("id"),
+    "id": job_id,
     "delay": _delay,
     "at": _at,
     "queue": queue_name,

@@ -217,6 +217,8 @@ class RetryLater(JobsError):  # noqa: N818 - a request, and no error
         policy: Or None.
     """
 
+    __module__ = "jockey.jobs"  # where users import it from, as all errors
+
     def __init__(
         self,
         message: str = "the task asked to be tried again",

@@ -17,6 +17,7 @@ from jockey._errors import JobTimeoutError, WorkerDiedError
 from jockey.jobs._broker import Died, Released, Retried, Settlement, Succeeded
 from jockey.jobs._failure import Failure
 from jockey.jobs._message import Message, Trouble
+from jockey.jobs._plain import valid
 from jockey.jobs._retry import Retry, RetryLater, full_name
 from jockey.jobs._workflow import after_join, successors
 
@@ -37,10 +38,10 @@ _LONGEST: Final = 16_384
 _PACKAGE: Final = os.path.dirname(os.path.dirname(__file__)) + os.sep  # noqa: PTH120 - compared with names in code objects
 
 
-def text_of(error: BaseException) -> str:
-    """Return what *error* says, whatever its class makes of that."""
+def text_of(error: object) -> str:
+    """Return what *error* says, whatever its class makes of that, as a text that can be kept."""
     try:
-        return str(error)
+        return valid(str(error))
     except Exception as broken:
         return f"<its text cannot be had: {type(broken).__name__}>"
 
@@ -48,12 +49,13 @@ def text_of(error: BaseException) -> str:
 def trouble_of(error: BaseException | Failure, *, worker: str, now: float) -> Trouble:
     """Return what is kept of a failure; frames of this package that come before the task's own are left out."""
     if isinstance(error, Failure):
-        return Trouble(message=error.reason, at=now, worker=worker)
+        # Where no type checker looks, the reason may well be an exception.
+        return Trouble(message=text_of(error.reason), at=now, worker=worker)
     lines = traceback.format_exception(type(error), error, _without_ours(error.__traceback__))
     return Trouble(
         type=full_name(type(error)),
         message=text_of(error),
-        traceback="".join(lines)[-_LONGEST:],
+        traceback=valid("".join(lines)[-_LONGEST:]),
         at=now,
         worker=worker,
     )
@@ -169,7 +171,8 @@ def _failed(message: Message, trouble: Trouble) -> Message:
 
 
 def _add(trouble: Trouble, what: str, error: Exception) -> Trouble:
-    return msgspec.structs.replace(trouble, message=f"{trouble.message}; and {what}: {text_of(error)}")
+    said = trouble.message or "no text"  # an exception need not have one
+    return msgspec.structs.replace(trouble, message=f"{said}; and {what}: {text_of(error)}")
 
 
 def _without_ours(frames: TracebackType | None) -> TracebackType | None:

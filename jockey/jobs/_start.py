@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import anyio
 
-from jockey.jobs._errors import BrokerUnavailableError
+from jockey.jobs._errors import BrokerUnavailableError, QueueNotDeclaredError
 from jockey.jobs._outage import pause
 
 if TYPE_CHECKING:
@@ -58,6 +58,24 @@ class Start:
 
         await self._reach(declare)
 
+    async def expect(self, broker: Broker, queues: Sequence[str]) -> None:
+        """
+        See that these queues are there, for some brokers would wait for what may never come.
+
+        Raises:
+            QueueNotDeclaredError: One of them is missing.
+        """
+
+        async def expect() -> None:
+            with self._shutdown.interruptible():
+                for queue in queues:
+                    try:
+                        await broker.info(queue)
+                    except QueueNotDeclaredError as error:
+                        raise _missing(queue) from error
+
+        await self._reach(expect)
+
     @asynccontextmanager
     async def entered(self, make: Callable[[], AbstractAsyncContextManager[T]]) -> AsyncGenerator[T | None]:
         """Have the block in what is made, made anew for each try; None after a signal."""
@@ -81,3 +99,10 @@ class Start:
                 await anyio.sleep(pause(tries))
             tries += 1
         return None
+
+
+def _missing(queue: str) -> QueueNotDeclaredError:
+    return QueueNotDeclaredError(
+        f"there is no queue {queue!r}, and the worker's app has auto_declare=False: "
+        f"await app.queues.declare({queue!r}) first"
+    )

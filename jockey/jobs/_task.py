@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import importlib
 import pickle
-from typing import TYPE_CHECKING, Any, Concatenate, Final, Generic, ParamSpec, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Concatenate, Final, Generic, ParamSpec, Protocol, TypeVar, cast, overload
 
 import msgspec
 from typing_extensions import Unpack
@@ -15,7 +15,8 @@ from jockey.jobs._errors import ArgumentsError
 from jockey.jobs._ids import new_id
 from jockey.jobs._job import Job
 from jockey.jobs._message import Message, Step
-from jockey.jobs._options import JobOptions, JobSettings, job_settings
+from jockey.jobs._options import JobOptions, JobSettings, job_id, job_settings
+from jockey.jobs._plain import is_valid
 from jockey.jobs._signature import Flow, Part, PartialSignature, Signature, callback_steps, made
 from jockey.jobs._workflow import message_of
 
@@ -41,15 +42,29 @@ _OF_EACH: Final = frozenset({"id", "delay", "at", "unique"})
 """Options of which each job makes something of its own."""
 
 
+if TYPE_CHECKING:
+    FirstIn = TypeVar("FirstIn", contravariant=True)
+
+    class TakesFirst(Protocol[FirstIn, Rest, ResultOut]):
+        """A task, by its first parameter and the others: in this form mypy, too, finds the type of the first one."""
+
+        @property
+        def _call(self) -> Callable[Concatenate[FirstIn, Rest], ResultOut]: ...
+
+
 class Task(Generic[Params, ResultOut]):
     """
     What can be enqueued: a task, with options for its next jobs.
 
     Made by `App.task` and `Router.task`; what these return is also called like the function.
+
+    Attributes:
+        arguments: What the signature of the function says.
     """
 
     def __init__(self, declaration: Declaration, settings: JobSettings = JobSettings()) -> None:  # noqa: B008 - frozen
         self._declaration = declaration
+        self.arguments = declaration.arguments
         self._settings = settings
         self._fits: App[Any] | None = None  # its broker can do what is asked of it
 
@@ -77,6 +92,11 @@ class Task(Generic[Params, ResultOut]):
         """
         return Task(self._declaration, job_settings(options, self._settings))
 
+    if TYPE_CHECKING:
+
+        @property
+        def _call(self) -> Callable[Params, ResultOut]: ...
+
     async def enqueue(self: Task[Params, Result | Failure], *args: Params.args, **kwargs: Params.kwargs) -> Job[Result]:
         """
         Enqueue one job; it is there for good when this returns.
@@ -88,16 +108,15 @@ class Task(Generic[Params, ResultOut]):
             UnsupportedError: The broker cannot do what was asked.
             BrokerUnavailableError: The broker cannot be reached.
         """
-        app, mould = self.app, self._mould
+        app, mould = self._declaration.app(), self._mould
         if mould is None:
             return await app.enqueue_step(self, self.step(args, kwargs))
         if self._fits is not app:
             app.check((self.step(args, kwargs),))
             # What follows its jobs may be declared anew.
             self._fits = None if self.on_success or self.on_failure else app
-        arguments = self._declaration.arguments
-        if not arguments.is_exact(args, kwargs):
-            checked = arguments.check(args, kwargs)
+        if not self.arguments.is_exact(args, kwargs):
+            checked = self.arguments.check(args, kwargs)
             args, kwargs = cast("Any", checked.args), cast("Any", checked.kwargs)
         message = msgspec.structs.replace(mould, id=new_id(), args=args, kwargs=kwargs, enqueued_at=app.clock())
         [published] = await app.publish((message,))
@@ -117,11 +136,13 @@ class Task(Generic[Params, ResultOut]):
         """
         return [ends[0] for ends in await self.app.enqueue_flows(list(signatures))]
 
-    @overload
-    def s(self: Task[Params, Result | Failure], *args: Params.args, **kwargs: Params.kwargs) -> Signature[Result]: ...
+    @overload  # the second one is for calls that lack the first argument
+    def s(  # type: ignore[overload-overlap]
+        self: Task[Params, Result | Failure], *args: Params.args, **kwargs: Params.kwargs
+    ) -> Signature[Result]: ...
     @overload
     def s(
-        self: Task[Concatenate[First, Rest], Result | Failure], *args: Rest.args, **kwargs: Rest.kwargs
+        self: TakesFirst[First, Rest, Result | Failure], *args: Rest.args, **kwargs: Rest.kwargs
     ) -> PartialSignature[First, Result]: ...
     def s(self, *args: Any, **kwargs: Any) -> Flow:
         """
@@ -133,7 +154,7 @@ class Task(Generic[Params, ResultOut]):
         Raises:
             ArgumentsError: The arguments do not fit the task.
         """
-        arguments = self._declaration.arguments
+        arguments = self.arguments
         takes = not arguments.is_complete(args, kwargs) and arguments.is_complete((None, *args), kwargs)
         part = Part(self, self.step(args, kwargs, takes=takes))
         kind: type[Flow] = PartialSignature if takes else Signature
@@ -149,8 +170,14 @@ class Task(Generic[Params, ResultOut]):
         return Signature((Part(self, self.step(args, kwargs)),))
 
     def job(self: Task[Params, Result | Failure], id: str) -> Job[Result]:  # noqa: A002 - the field's name
-        """Return a job of this task by its id; whether there is one shows when it is asked for something."""
-        return Job(self.app, id, self)
+        """
+        Return a job of this task by its id; whether there is one shows when it is asked for something.
+
+        Raises:
+            RegistrationError: *id* is no text that can be written, or it is empty.
+            AppClosedError: The task is in no app that is open.
+        """
+        return Job(self.app, job_id(id), self)
 
     @property
     def app(self) -> App[Any]:  # a task does not know the state of its app
@@ -166,7 +193,7 @@ class Task(Generic[Params, ResultOut]):
 
     def is_complete(self, args: Sequence[object], kwargs: Mapping[str, object]) -> bool:
         """Tell whether it can be called with these arguments."""
-        return self._declaration.arguments.is_complete(args, kwargs)
+        return self.arguments.is_complete(args, kwargs)
 
     def step(self, args: Sequence[object], kwargs: Mapping[str, object], *, takes: bool = False) -> Step:
         """
@@ -180,7 +207,7 @@ class Task(Generic[Params, ResultOut]):
         Raises:
             ArgumentsError: They do not fit.
         """
-        checked = self._declaration.arguments.check(args, kwargs, skipped=int(takes))
+        checked = self.arguments.check(args, kwargs, skipped=int(takes))
         options = self._plain_options
         if not takes:
             options = options | self._options_of(checked.call, options)
@@ -204,7 +231,7 @@ class Task(Generic[Params, ResultOut]):
             options: What was said when the step was made; that is not changed.
         """
         try:
-            derived = self._options_of(self.convert(message), options)
+            derived = self._options_of(self.arguments.convert(message.args, message.kwargs), options)
         except ArgumentsError:
             return message  # it will be dead, with just this as its reason
         return msgspec.structs.replace(message, **derived) if derived else message
@@ -256,7 +283,7 @@ class Task(Generic[Params, ResultOut]):
         if callable(unique):
             key = _checked_key("unique", self.name, unique(*call.args, **call.kwargs))
         else:
-            key = self._declaration.arguments.key_of(call, unique if isinstance(unique, tuple) else None)
+            key = self.arguments.key_of(call, unique if isinstance(unique, tuple) else None)
         return None if key is None else f"{self.name}:{key}"
 
     # What workers need
@@ -281,17 +308,12 @@ class Task(Generic[Params, ResultOut]):
         """Where the function runs."""
         return self._declaration.settings.execute_in
 
-    @property
-    def wants_context(self) -> bool:
-        """Whether the function is called with a `Context` before the arguments."""
-        return self._declaration.arguments.wants_context
-
-    @property
+    @functools.cached_property
     def on_success(self) -> tuple[Step, ...]:
         """What is enqueued when any job of it has succeeded, after that which its message names."""
         return self._declaration.on_success
 
-    @property
+    @functools.cached_property
     def on_failure(self) -> tuple[Step, ...]:
         """What is enqueued when any job of it is dead, after that which its message names."""
         return self._declaration.on_failure
@@ -312,29 +334,6 @@ class Task(Generic[Params, ResultOut]):
             "limits": settings.limits,
         }
 
-    @property
-    def process_handler(self) -> Callable[[Call], Any]:  # whatever the function returns
-        """What runs the function in a process: it can be sent there."""
-        return InProcess(self)
-
-    def convert(self, message: Message) -> Call:
-        """
-        Return the arguments that a message carries, converted.
-
-        Raises:
-            ArgumentsError: They do not fit.
-        """
-        return self._declaration.arguments.convert(message.args, message.kwargs)
-
-    def encode_result(self, value: object) -> bytes:
-        """
-        Return what the function has returned, as JSON.
-
-        Raises:
-            ResultError: JSON has nothing for it.
-        """
-        return self._declaration.arguments.encode_result(value)
-
     def decode_result(self, result: bytes) -> ResultOut:
         """
         Return a result that was kept.
@@ -342,7 +341,7 @@ class Task(Generic[Params, ResultOut]):
         Raises:
             DecodeError: It is not what the task is annotated to return.
         """
-        return cast("ResultOut", self._declaration.arguments.decode_result(msgspec.json.decode(result)))
+        return cast("ResultOut", self.arguments.decode_result(msgspec.json.decode(result)))
 
     @property
     def declaration(self) -> Declaration:
@@ -376,17 +375,6 @@ class TaskFunction(Task[Params, ResultOut], Generic[Called, Returned, Params, Re
         return cast("Returned", self._declaration.function(*args, **kwargs))
 
 
-class InProcess:
-    """Calls the function of a task with the arguments of a job."""
-
-    def __init__(self, task: Task[..., Any]) -> None:
-        self._task = task
-
-    def __call__(self, call: Call) -> Any:  # whatever the function returns
-        """Call it."""
-        return self._task.function(*call.args, **call.kwargs)
-
-
 def find_task(module: str, name: str) -> object:
     """Return what has that qualified name."""
     found: object = importlib.import_module(module)
@@ -396,6 +384,8 @@ def find_task(module: str, name: str) -> object:
 
 
 def _checked_key(option: str, task: str, key: object) -> str | None:
-    if key is None or (isinstance(key, str) and key):
-        return key
-    raise ArgumentsError(f"the function {option} of task {task!r} must return a text, or None, got {key!r}")
+    if key is not None and not (isinstance(key, str) and key):
+        raise ArgumentsError(f"the function {option} of task {task!r} must return a text, or None, got {key!r}")
+    if key is not None and not is_valid(key):
+        raise ArgumentsError(f"what the function {option} of task {task!r} returns cannot be written in UTF-8: {key!r}")
+    return key

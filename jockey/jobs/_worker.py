@@ -23,6 +23,7 @@ from jockey.jobs._endings import GRACE, Endings
 from jockey.jobs._handlers import registry_of
 from jockey.jobs._intake import InHand, Intake
 from jockey.jobs._outage import Outage
+from jockey.jobs._plain import is_valid
 from jockey.jobs._settler import Settler
 from jockey.jobs._shutdown import Shutdown, received
 from jockey.jobs._start import Start
@@ -82,8 +83,8 @@ class Worker(Generic[StateOut]):
         self._limit = _validation.optional_count("messages_limit", messages_limit) or math.inf
         self._grace = _validation.seconds("graceful_shutdown_time", graceful_shutdown_time, zero=True)
         self._signals = _checked_signals(handle_signals)
-        self._is_burst = burst
-        self._name = name or f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:6]}"
+        self._is_burst = _checked_burst(burst)
+        self._name = _made_name() if name is None else _checked_name(name)
         self._lease = _validation.seconds("lease", lease)
         self._max_crashes = _validation.count("max_crashes", max_crashes)
 
@@ -132,7 +133,7 @@ class Worker(Generic[StateOut]):
         app = self._app
         async with app.lifespan() as state:
             queues = self._queues or sorted({queue for task in app.tasks.values() for queue in task.queues})
-            await start.declare(app.broker, queues if app.auto_declare else ())
+            await (start.declare if app.auto_declare else start.expect)(app.broker, queues)
             executor = Executor(registry_of(app.tasks.values()), max_jobs=self._max_jobs, grace=GRACE)
             in_hand = InHand(app.tasks, app.clock)
             consume = functools.partial(
@@ -163,9 +164,13 @@ def _checked_queues(queues: Iterable[str] | None) -> list[str]:
     if queues is None:
         return []
     listed = [] if isinstance(queues, str) else list(queues)
-    if not listed or not all(isinstance(queue, str) and queue for queue in listed):
+    if not listed or not all(_is_name(queue) for queue in listed):
         raise RegistrationError(f'queues must be a list of names, got {queues!r}; write queues=["default"]')
     return list(dict.fromkeys(listed))
+
+
+def _is_name(value: object) -> bool:
+    return isinstance(value, str) and bool(value) and is_valid(value)
 
 
 def _checked_signals(signals: Iterable[int]) -> list[signal.Signals]:
@@ -175,3 +180,22 @@ def _checked_signals(signals: Iterable[int]) -> list[signal.Signals]:
         raise RegistrationError(
             f"handle_signals must be a list of signals, got {signals!r}: {error}; write handle_signals=[signal.SIGTERM]"
         ) from None
+
+
+def _checked_burst(burst: object) -> bool:
+    # A text that is not empty is true, "no" as well.
+    if not isinstance(burst, bool):
+        raise RegistrationError(f"burst must be True or False, got {burst!r}")
+    return burst
+
+
+def _made_name() -> str:
+    return f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:6]}"
+
+
+def _checked_name(name: str) -> str:
+    if not _is_name(name):
+        raise RegistrationError(
+            f"name must be a text that is not empty and that UTF-8 can write, got {name!r}; use None to have one made"
+        )
+    return name

@@ -24,6 +24,8 @@ class StalledError(JockeyError):
     Also if it has not ended after as many virtual seconds as it was given.
     """
 
+    __module__ = "jockey.testing"  # where users import it from, as all errors
+
 
 def stalled(why: str, tasks: Iterable[tuple[str, Any]]) -> StalledError:
     """Return the error that tells, for the name and the coroutine of each of *tasks*, where it waits."""

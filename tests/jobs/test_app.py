@@ -5,8 +5,9 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -75,6 +76,10 @@ def app_with(broker: Any = "memory://", **options: Any) -> App[Any]:
     app: App[Any] = App(broker, **options)
     app.include(router)
     return app
+
+
+async def nothing() -> AsyncIterator[None]:
+    yield
 
 
 async def test_an_app_is_opened_once_however_often_it_is_entered() -> None:
@@ -448,6 +453,8 @@ async def test_a_store_is_for_brokers_that_have_none() -> None:
 async def test_a_broker_that_there_is_not_is_refused() -> None:
     with pytest.raises(UnsupportedError, match="got 'kafka://'"):
         App("kafka://")
+    with pytest.raises(UnsupportedError, match=r"got 'kafka://\*\*\*@host:9092'"):
+        App("kafka://me:secret@host:9092")
 
 
 @pytest.mark.parametrize("scheme", ["amqp", "amqps"])
@@ -456,6 +463,23 @@ def test_an_app_on_rabbitmq_connects_when_it_is_opened(scheme: str) -> None:
 
     assert repr(App(url)) == "<App on RabbitBroker, 0 tasks, closed>"
     assert repr(App(url, results="memory://")) == "<App on Stored, 0 tasks, closed>"
+
+
+@pytest.mark.parametrize("url", [None, 5, Path("jobs.db")])
+def test_what_is_no_url_is_refused(url: Any) -> None:
+    with pytest.raises(UnsupportedError, match="a broker must be a URL, such as 'sqlite:///jobs.db', got "):
+        App(url)
+    if url is not None:
+        with pytest.raises(UnsupportedError, match="results must be a URL, such as 'sqlite:///jobs.db', got "):
+            App(url="amqp://localhost", results=url)
+
+
+@pytest.mark.parametrize("lifespan", [3, nullcontext(), asynccontextmanager(nothing)()])
+def test_a_lifespan_is_a_function(lifespan: Any) -> None:
+    with pytest.raises(
+        RegistrationError, match="lifespan must be a function that returns an async context manager, go"
+    ):
+        App(lifespan=lifespan)
 
 
 async def test_the_lifespan_makes_the_state() -> None:
@@ -484,6 +508,16 @@ def test_without_msgspec_the_layer_says_what_to_install() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
 
     assert "ImportError: jockey.jobs needs msgspec: pip install 'jockey[jobs]'" in done.stderr
+
+
+def test_a_msgspec_that_cannot_be_imported_says_why_itself(tmp_path: Path) -> None:
+    (tmp_path / "msgspec.py").write_text("raise ImportError('it does not load in subinterpreters')")
+    code = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import jockey.jobs"
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+
+    assert "ImportError: it does not load in subinterpreters" in done.stderr
+    assert "pip install" not in done.stderr
 
 
 def test_the_core_does_not_import_the_layer() -> None:

@@ -9,7 +9,7 @@ import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, NewType, TypedDict
 from uuid import UUID
@@ -185,10 +185,64 @@ def no_keywords(one: int) -> None: ...
 
 
 def test_too_many_and_unknown_arguments_are_refused() -> None:
-    with pytest.raises(ArgumentsError, match="too many positional arguments"):
-        travel(no_keywords, 1, 2)
-    with pytest.raises(ArgumentsError, match=r"takes \(one: .int.\): got an unexpected keyword argument 'two'"):
-        travel(no_keywords, 1, two=2)
+    with pytest.raises(ArgumentsError, match=r"too many positional arguments; it was given \(1, 'x{37}\.\.\.x{38}'\)"):
+        travel(no_keywords, 1, "x" * 200)
+    with pytest.raises(
+        ArgumentsError,
+        match=r"takes \(one: int\): got an unexpected keyword argument 'two'; it was given \(1, two='x'\)",
+    ):
+        travel(no_keywords, 1, two="x")
+
+
+def test_what_is_not_known_yet_is_not_among_what_was_given() -> None:
+    with pytest.raises(ArgumentsError, match=r"takes .*: too many positional arguments; it was given \(2\)$"):
+        Arguments(no_keywords, "task").check((2,), {}, skipped=1)
+
+
+def test_annotations_that_are_no_texts_are_shown_like_others() -> None:
+    def task(one: int, two: list[str]) -> None: ...
+
+    task.__annotations__ = {"one": int, "two": list[str]}
+
+    with pytest.raises(ArgumentsError, match=r"takes \(one: int, two: list\[str\]\): missing"):
+        travel(task)
+
+
+@pytest.mark.parametrize(
+    ("annotation", "value", "kind"),
+    [
+        (str, b"a", "bytes"),
+        (str, bytearray(b"a"), "bytes"),
+        (str, memoryview(b"a"), "bytes"),
+        (str | None, datetime(2026, 1, 2, tzinfo=UTC), "datetime"),
+        (str, date(2026, 1, 2), "date"),
+        (str, time(1, 2), "time"),
+        (str, timedelta(days=1), "duration"),
+        (str, Decimal(1), "decimal"),
+        (list[str], [UUID(int=3)], "uuid"),
+        (dict[str, str], {"a": b"b"}, "bytes"),
+    ],
+)
+def test_what_json_writes_as_a_text_is_refused_where_a_text_is_due(annotation: Any, value: object, kind: str) -> None:
+    with pytest.raises(ArgumentsError, match=f"'value' of task 'task' does not fit: Expected .*, got `{kind}`"):
+        Arguments(Task(annotation).function, "task").check((value,), {})
+
+
+@pytest.mark.parametrize(
+    ("annotation", "text", "value"),
+    [
+        (datetime, "2026-01-02T00:00:00Z", datetime(2026, 1, 2, tzinfo=UTC)),
+        (list[UUID], [str(UUID(int=3))], [UUID(int=3)]),
+        (bytes, "YQ==", b"a"),
+        (Address, {"to": "a", "since": "2026-01-02", "colours": []}, Address("a", date(2026, 1, 2), set())),
+    ],
+)
+def test_a_text_is_fine_where_json_has_one(annotation: Any, text: object, value: object) -> None:
+    assert travel(Task(annotation).function, text) == Call((value,))
+
+
+def test_keys_that_are_no_texts_are_what_their_json_is() -> None:
+    assert travel(Task(dict[str, int]).function, {UUID(int=3): 1}) == Call(({str(UUID(int=3)): 1},))
 
 
 @pytest.mark.parametrize(

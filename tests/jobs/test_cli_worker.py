@@ -23,6 +23,8 @@ from jockey.jobs import App
 from jockey.jobs._cli import _worker, jockey
 from tests.parallel.terminal import CTRL_C, ROOT, python
 
+pytestmark = pytest.mark.usefixtures("root")
+
 SHOP = """\
 import contextlib, os, sys
 from jockey import jobs
@@ -154,7 +156,8 @@ def test_a_burst_runs_what_is_there_and_ends() -> None:
         assert command.process.returncode == 0
         logs = [json.loads(line) for line in command.logs]
     assert {log.get("job_id") for log in logs} == {"1", "2", None}
-    assert logs[0]["message"].endswith("takes from images, mail")
+    assert logs[0]["message"] == "no task of shop:app has the queue 'images'; there are mail"
+    assert logs[1]["message"].endswith("takes from images, mail")
 
 
 def test_processes_are_replaced_and_end_with_a_signal() -> None:
@@ -233,7 +236,7 @@ def test_workers_start_again_when_the_code_has_changed(folder: Path) -> None:
         (["shop:app", "--burst", "--reload"], "choose one"),
         (["shop:app", "--max-jobs", "0"], "max_jobs must be at least 1"),
         (["shop:app", "--processes", "0"], "x>=1"),
-        (["shop:app", "--queues", "a,,b"], "queues must be a list of names"),
+        (["shop:app", "--queues", "a,,b"], "--queues has a name that is empty: 'a,,b'"),
     ],
 )
 def test_wrong_usage(arguments: list[str], story: str) -> None:
@@ -241,6 +244,31 @@ def test_wrong_usage(arguments: list[str], story: str) -> None:
 
     assert result.exit_code == 2
     assert story in result.stderr
+
+
+def test_trio_that_is_not_there_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
+
+    result = run("shop:app", "--backend", "trio")
+
+    assert result.exit_code == 2
+    assert "--backend trio needs trio, which is not there; run: pip install trio" in result.stderr
+
+
+def test_a_queue_that_no_task_has_is_worth_a_warning(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def do_nothing(_self: object) -> None: ...
+
+    monkeypatch.setattr(_worker.Worker, "run", do_nothing)
+
+    for app, queues in [("shop:app", "mail"), ("shop:app", "mail, mial"), ("empty:app", "mail")]:
+        run(app, "--queues", queues)
+
+    assert caplog.messages == [
+        "no task of shop:app has the queue 'mial'; there are mail",
+        "no task of empty:app has the queue 'mail'",
+    ]
 
 
 def test_a_broker_that_is_away_at_the_start_is_told_without_a_traceback(folder: Path) -> None:

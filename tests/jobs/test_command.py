@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -66,9 +67,11 @@ async def test_a_silent_failure_is_one() -> None:
         await python("import os; os.kill(os.getpid(), 15)")()
 
 
-@pytest.mark.parametrize("output", ["hello", "[1] 2", "[" * 5000, "\\xff"])
-async def test_output_that_is_no_json_is_a_failure(output: str) -> None:
-    with pytest.raises(CommandFailedError, match="is no JSON"):
+@pytest.mark.parametrize(
+    ("output", "shown"), [("hello", "'hello'"), ("[1] 2", "'[1] 2'"), ("[" * 5000, "..."), ("\\xff", r"'\xff'")]
+)
+async def test_output_that_is_no_json_is_a_failure(output: str, shown: str) -> None:
+    with pytest.raises(CommandFailedError, match=rf"is no JSON: .*; it is b.*{re.escape(shown)}.*; all else belongs"):
         await python(f"import sys; sys.stdout.buffer.write(b'{output}')")()
 
 

@@ -78,6 +78,23 @@ async def test_a_task_gets_the_state_of_the_app_and_its_own_arguments() -> None:
     assert seen == ["value", "first-arg", False]
 
 
+@simulated
+async def test_a_function_that_is_there_is_registered_by_a_call_and_stays_what_it_is() -> None:
+    app, done = app_of(), list[str]()
+
+    async def background_task1(somearg: str, somekwarg: bool = True) -> None:  # noqa: FBT001, FBT002 - the example's
+        done.append(f"{somearg} {somekwarg}")
+
+    task = app.task(retry=Retry.never)(background_task1)
+    async with app:
+        await task.enqueue("first-arg", somekwarg=False)
+        await app.enqueue("background_task1", ["second"])
+        await background_task1("here")
+        await burst(app, max_jobs=1)
+
+    assert done == ["here True", "first-arg False", "second True"]
+
+
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 def test_what_one_process_schedules_another_one_runs(backend: str, tmp_path: Path) -> None:
     def app_with(done: list[str]) -> App[Any]:
@@ -222,6 +239,25 @@ async def test_a_task_asks_for_another_try_and_the_policy_that_it_was_declared_w
     assert await thrower.waits("fine") == []
 
 
+@pytest.mark.anyio
+async def test_a_task_that_is_not_async_asks_for_another_try_too() -> None:
+    app, tries = App(), list[int]()
+
+    @app.task(retry=Retry(max_tries=3, delay=0))
+    def sometask(context: Context) -> str:
+        tries.append(context.attempt)
+        if not context.is_last_attempt:
+            raise RetryLater("Please try again!")
+        return "OK"
+
+    async with app:
+        job = await sometask.enqueue()
+        await burst(app)
+
+        assert await job.result() == "OK"
+    assert tries == [1, 2, 3]
+
+
 @simulated
 async def test_only_who_asks_is_tried_again_if_the_policy_names_no_errors() -> None:
     thrower = Thrower(Retry(max_tries=3, delay=7, on=()))
@@ -258,10 +294,10 @@ async def test_a_job_can_be_scheduled_with_another_policy_and_other_jobs_keep_th
 
 @simulated
 async def test_the_policy_that_is_raised_goes_before_the_one_that_the_job_was_scheduled_with() -> None:
-    thrower = Thrower(Retry(), policy=Retry(max_tries=6, delay=30, delay_max=600, mode="exponential"))
-    linear = Retry(max_tries=3, delay=20, delay_max=100, mode="linear")
+    thrower = Thrower(Retry(), policy=Retry(max_tries=42, delay=30, delay_max=600, mode="exponential"))
+    linear = Retry(max_tries=10, delay=20, delay_max=100, mode="linear")
 
-    assert await thrower.waits(retry=linear) == [30, 60, 120, 240, 480]
+    assert await thrower.waits(retry=linear) == [30, 60, 120, 240, 480] + 36 * [600]
 
 
 def test_delays_grow_as_the_mode_says_and_are_capped() -> None:

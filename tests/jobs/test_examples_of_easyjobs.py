@@ -106,6 +106,25 @@ async def test_a_failure_creates_a_job_of_the_task_that_is_named_with_the_reason
     assert sent == ["try", "try", "email sent for no salary for 7"]
 
 
+@simulated
+async def test_a_reason_without_an_annotation_is_plain_data() -> None:
+    app, sent = app_of(), list[str]()
+
+    @app.task(on_failure="send_failure_email")
+    async def finance_work(employee_id: str) -> None:
+        raise ValueError(f"no salary for {employee_id}")
+
+    @app.task
+    async def send_failure_email(reason) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001 - the example's
+        sent.append(f"email sent for {reason['type']}: {reason['message']}")
+
+    async with app:
+        await finance_work.enqueue("7")
+        await burst(app)
+
+    assert sent == ["email sent for ValueError: no salary for 7"]
+
+
 @pytest.mark.parametrize(
     ("options", "waits"),
     [

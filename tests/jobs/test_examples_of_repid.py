@@ -6,6 +6,7 @@ import itertools
 import os
 import signal
 import threading
+from contextlib import nullcontext
 from datetime import timedelta
 from typing import Any
 
@@ -171,7 +172,12 @@ def test_the_decorated_function_can_be_called_as_before() -> None:
     def my_awesome_function(name: str) -> str:
         return f"Hello {name}!"
 
+    @router.task()
+    async def another_one(name: str) -> str:
+        return f"Hello {name}!"
+
     assert my_awesome_function("you") == "Hello you!"
+    assert anyio.run(another_one, "you") == "Hello you!"
 
 
 def test_an_actor_has_the_name_of_its_function_or_another_and_its_own_queue() -> None:
@@ -271,6 +277,21 @@ async def test_tasks_are_declared_on_the_app_or_come_from_routers() -> None:
 
 
 @simulated
+async def test_tasks_can_be_declared_when_the_worker_is_there_already() -> None:
+    async with (app := app_of()):
+        my_worker = Worker(app, burst=True, handle_signals=())
+
+        @app.task(queue="late")
+        async def my_func() -> str:
+            return "Hello!"
+
+        job = await my_func.enqueue()
+
+        assert await my_worker.run() == WorkerCounts(taken=1, succeeded=1)
+        assert await job.result() == "Hello!"
+
+
+@simulated
 async def test_an_actor_of_the_same_name_takes_the_place_of_the_other_one_if_told_to() -> None:
     app = app_of()
     done: list[str] = []
@@ -305,7 +326,8 @@ async def test_a_worker_declares_the_queues_that_it_knows_unless_told_otherwise(
         app = app_of(auto_declare=is_declared)
         app.include(router)
         async with app:
-            await burst(app)
+            with nullcontext() if is_declared else pytest.raises(QueueNotDeclaredError, match="no queue 'mine'"):
+                await burst(app)
             assert [info.name for info in await app.queues.info()] == ["mine"] * is_declared
 
 
@@ -333,12 +355,15 @@ def test_a_worker_runs_until_a_signal_of_ones_choice(backend: str) -> None:
 
         @app.task
         async def work() -> None:
-            signal.raise_signal(signal.SIGUSR1)
+            signal.raise_signal(signal.SIGQUIT)
             await anyio.sleep(0)
 
         async with app:
             await work.enqueue()
-            return await Worker(app, handle_signals=[signal.SIGUSR1]).run()
+            my_worker = Worker(
+                app, graceful_shutdown_time=100.0, messages_limit=10_000, handle_signals=[signal.SIGQUIT]
+            )
+            return await my_worker.run()
 
     assert anyio.run(run, backend=backend) == WorkerCounts(taken=1, succeeded=1)
 

@@ -9,7 +9,7 @@ from typing import Any
 import anyio
 import pytest
 
-from jockey import JobCancelledError
+from jockey import JobCancelledError, RegistrationError
 from jockey.jobs import (
     App,
     DecodeError,
@@ -123,7 +123,12 @@ class Known(MemoryBroker):
 
 @pytest.mark.parametrize(
     ("error", "words"),
-    [(None, "is dead: nobody knows why"), (Trouble(message="no paper"), "is dead: no paper$")],
+    [
+        (None, "is dead: nobody knows why$"),
+        (Trouble(), "is dead: nobody knows why$"),
+        (Trouble(message="no paper"), "is dead: no paper$"),
+        (Trouble(type="ValueError"), "is dead: ValueError$"),
+    ],
 )
 async def test_a_death_is_told_as_well_as_it_is_known(app: App[Any], error: Trouble | None, words: str) -> None:
     broker = Known()
@@ -159,6 +164,15 @@ async def test_a_job_that_has_ended_or_never_was_is_not_cancelled(app: App[Any])
         assert not await job.cancel()
         with pytest.raises(ResultUnavailableError):
             await app.job("nobody").cancel()
+
+
+@pytest.mark.parametrize("reason", [5, None, b"late"])
+async def test_a_reason_that_is_no_text_is_refused_before_the_broker_is_asked(app: App[Any], reason: Any) -> None:
+    async with app:
+        job = await app.enqueue("echo", [3])
+
+    with pytest.raises(RegistrationError, match=f"reason must be a text, got {reason!r}; leave it out"):
+        await job.cancel(reason)  # the app is closed: whatever asks its broker fails in another way
 
 
 async def test_what_cannot_be_cancelled_says_so() -> None:

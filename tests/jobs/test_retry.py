@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jockey import RegistrationError
-from jockey.jobs import Message, Retry, RetryLater
+from jockey import JobTimeoutError, RegistrationError
+from jockey.jobs import CommandFailedError, Message, Retry, RetryLater
 from jockey.jobs._retry import as_retry, full_name, policy_of
 
 MODES = ["fixed", "linear", "exponential"]
@@ -118,6 +118,13 @@ def test_only_errors_that_are_named_are_worth_another_try() -> None:
     assert Retry(on=ValueError).covers(UnicodeError())  # type: ignore[arg-type]
     assert full_name(ValueError) == "ValueError"
     assert full_name(OwnError) == f"{__name__}.OwnError"
+
+
+def test_errors_of_this_library_are_named_as_they_are_imported() -> None:
+    by_class, by_name = Retry(on=(JobTimeoutError, CommandFailedError)), Retry(on=("jockey.jobs.CommandFailedError",))
+
+    assert by_class.to_plain()["on"] == ["jockey.JobTimeoutError", "jockey.jobs.CommandFailedError"]
+    assert by_name.covers(CommandFailedError("it ended with 1"))
 
 
 def test_presets_are_what_they_are_called() -> None:

@@ -129,5 +129,5 @@ def test_a_router_for_a_state_has_tasks_with_and_without_it() -> None:
     def with_state(context: Context[int]) -> int:
         return context.state
 
-    assert with_state.wants_context
-    assert not router.task(one).wants_context
+    assert with_state.arguments.wants_context
+    assert not router.task(one).arguments.wants_context

@@ -13,7 +13,7 @@ from jockey import JobTimeoutError, RegistrationError, WorkerDiedError
 from jockey.jobs._broker import Cancelled, Died, Released, Retried, Succeeded
 from jockey.jobs._failure import Failure
 from jockey.jobs._message import Join, Message, Step, Trouble
-from jockey.jobs._retry import Retry, RetryLater
+from jockey.jobs._retry import Retry, RetryLater, as_retry
 from jockey.jobs._settle import after_failure, after_refusal, after_success, death, text_of, trouble_of
 
 NOW = 1000.0
@@ -209,6 +209,12 @@ def test_frames_of_this_package_are_left_out_unless_there_are_no_others() -> Non
 
     assert "_retry.py" in trouble_of(error.with_traceback(frames), worker="me", now=NOW).traceback
 
+    with pytest.raises(RegistrationError) as caught:
+        as_retry("sideways")  # type: ignore[arg-type]
+    error, frames = caught.value, caught.tb.tb_next
+
+    assert "_retry.py" in trouble_of(error.with_traceback(frames), worker="me", now=NOW).traceback, "all are of ours"
+
 
 def test_a_returned_failure_has_no_traceback() -> None:
     assert trouble_of(Failure("no money"), worker="me", now=NOW) == Trouble(message="no money", at=NOW, worker="me")
@@ -224,9 +230,10 @@ def test_an_error_whose_text_cannot_be_had_is_an_error_all_the_same() -> None:
 
 
 def test_long_tracebacks_are_cut_at_their_beginning() -> None:
-    trouble = trouble_of(ValueError("x" * 100_000), worker="me", now=NOW)
+    trouble = trouble_of(ValueError("x" * 100_000 + " and the end"), worker="me", now=NOW)
 
     assert len(trouble.traceback) == 16_384
+    assert trouble.traceback.endswith("x and the end\n")
 
 
 def test_work_that_is_done_is_noted_when_what_follows_from_it_is_refused() -> None:
@@ -243,12 +250,13 @@ def test_work_that_is_done_is_noted_when_what_follows_from_it_is_refused() -> No
     )
 
 
-def test_a_retry_that_is_refused_is_the_end() -> None:
-    failed = message(attempt=1, troubles=(Trouble(type="ValueError", message="boom"),))
+@pytest.mark.parametrize(("text", "told"), [("boom", "boom"), ("", "no text")])
+def test_a_retry_that_is_refused_is_the_end(text: str, told: str) -> None:
+    failed = message(attempt=2, troubles=(Trouble(message="before"), Trouble(type="ValueError", message=text)))
 
     settlement = after_refusal(message(), Retried(failed, 5.0), RuntimeError("no delays"), Trouble())
 
-    error = Trouble(type="ValueError", message="boom; and another try was refused: no delays")
+    error = Trouble(type="ValueError", message=f"{told}; and another try was refused: no delays")
     assert settlement == Died(error, failed)
 
 

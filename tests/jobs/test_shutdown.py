@@ -15,7 +15,7 @@ import anyio
 import pytest
 
 from jockey.jobs import App, State, Worker, WorkerCounts
-from jockey.jobs._shutdown import received
+from jockey.jobs._shutdown import Shutdown, received
 from tests.core.story import simulated
 from tests.jobs.shop import Faulty, app_of, burst
 from tests.jobs.test_delivery import AWAY
@@ -283,6 +283,43 @@ async def test_what_handled_the_signals_before_does_so_again() -> None:
         assert signal.getsignal(signal.SIGUSR1) is before
     finally:
         signal.signal(signal.SIGUSR1, usual)
+
+
+@pytest.mark.anyio
+async def test_after_the_second_signal_any_of_them_kills() -> None:
+    handled = [signal.SIGUSR1, signal.SIGUSR2]
+
+    with received(handled) as signals:
+        assert signals is not None
+        for number in (1, 2):
+            signal.raise_signal(signal.SIGUSR1)
+            assert await anext(signals) is signal.SIGUSR1
+            assert [signal.getsignal(each) is signal.SIG_DFL for each in handled] == [number == 2] * 2
+
+
+@simulated
+async def test_what_is_drained_shares_the_time() -> None:
+    shutdown, given = Shutdown("w", 10.0), list[float]()
+
+    async def drain(timeout: float) -> None:
+        given.append(timeout)
+        await anyio.sleep(min(timeout, 7))
+
+    async def signals() -> AsyncGenerator[signal.Signals]:
+        yield signal.SIGTERM
+        await anyio.sleep_forever()
+
+    shutdown.drains = [drain, drain, drain]
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(shutdown.obey, signals())
+        for _ in range(2):  # also what begins only after the signal
+            with shutdown.interruptible() as scope:
+                await anyio.sleep_forever()
+            assert scope.cancelled_caught
+        await anyio.sleep(30)
+        tasks.cancel_scope.cancel()
+
+    assert [round(timeout) for timeout in given] == [10, 3, 0]
 
 
 def test_what_handled_them_and_is_not_of_python_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:

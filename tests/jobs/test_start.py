@@ -8,13 +8,14 @@ import socket
 import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
 
-from jockey.jobs import App, BrokerUnavailableError, WorkerCounts
-from jockey.jobs._broker import Hearing
+from jockey.jobs import App, BrokerUnavailableError, QueueNotDeclaredError, WorkerCounts
+from jockey.jobs._broker import Hearing, QueueInfo
 from tests.core.story import simulated
 from tests.jobs.shop import Faulty, app_of, burst
 from tests.jobs.test_cli_worker import Running
@@ -35,7 +36,7 @@ class Distant(Faulty):
 
     def __init__(self) -> None:
         super().__init__()
-        self.faults: dict[str, list[Exception | None]] = {"open": [], "declare": [], "consume": []}
+        self.faults: dict[str, list[Exception | None]] = {"open": [], "declare": [], "info": [], "consume": []}
 
     async def open(self) -> None:
         self._fail(self.faults["open"])
@@ -44,6 +45,10 @@ class Distant(Faulty):
     async def declare(self, queue: str) -> None:
         self._fail(self.faults["declare"])
         await self.inner.declare(queue)
+
+    async def info(self, queue: str | None = None) -> Sequence[QueueInfo]:
+        self._fail(self.faults["info"])
+        return await self.inner.info(queue)
 
     @asynccontextmanager
     async def consume(self, queues: Sequence[str], hearing: Hearing, **terms: Any) -> AsyncGenerator[Any]:
@@ -146,6 +151,36 @@ async def test_a_broker_that_refuses_is_an_error_at_once(step: str) -> None:
 
     with pytest.raises(BrokerUnavailableError, match="wrong password"):
         await burst(shop_of(broker))
+
+
+@pytest.mark.parametrize("scheme", ["memory", "sqlite", "amqp"])
+@pytest.mark.anyio
+@pytest.mark.broker
+async def test_a_queue_that_nobody_declares_is_an_error_with_each_broker(
+    scheme: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    urls = {"memory": "memory://", "sqlite": f"sqlite:///{tmp_path}/jobs.db"}
+    url = urls.get(scheme) or request.getfixturevalue("amqp_url")
+
+    with pytest.raises(
+        QueueNotDeclaredError, match=r"there is no queue 'nowhere', .*await app.queues.declare\('nowhere'\)"
+    ):
+        await burst(App(url, auto_declare=False), queues=["nowhere"])
+
+
+@simulated
+async def test_a_worker_waits_for_a_broker_that_cannot_tell_yet_whether_a_queue_is_there() -> None:
+    broker = Distant()
+    app = shop_of(broker, auto_declare=False)
+
+    async with app:
+        await broker.inner.declare("default")
+        broker.faults["info"] = [AWAY]
+        await app.tasks["work"].enqueue()
+        counts = await burst(app)
+
+    assert counts.succeeded == 1
+    assert broker.faults["info"] == []
 
 
 @simulated

@@ -229,6 +229,7 @@ def test_what_a_job_says_of_arguments_that_come_later_is_added_when_they_come() 
         ({"queue": 3}, "queue must be a name, or a list"),
         ({"queue": ["a", 3]}, "queue must be a text that is not empty, got 3"),
         ({"execute_in": "thread"}, "execute_in must be a member of jockey.ExecuteIn"),
+        ({"execute_in": ExecuteIn.INTERPRETER}, "cannot run in ExecuteIn.INTERPRETER, .* use ExecuteIn.PROCESS"),
         ({"priority": 1}, "priority must be a member of jockey.Priority"),
         ({"timeout": 0}, "timeout must be a finite number .* use None for no limit"),
         ({"retry": "always"}, "retry must be a jockey.jobs.Retry"),
@@ -259,6 +260,7 @@ def test_an_option_of_a_task_that_makes_no_sense_is_refused_at_its_line(options:
         ({"id": ""}, "id must be a text that is not empty"),
         ({"delay": -1}, "delay must be a finite number"),
         ({"delay": 1, "at": datetime(2030, 1, 1, tzinfo=UTC)}, "delay and at contradict each other"),
+        ({"delay": 0, "at": datetime(2030, 1, 1, tzinfo=UTC)}, "delay and at contradict each other"),
         ({"at": datetime(2026, 1, 2)}, "at must be a datetime with a time zone"),  # noqa: DTZ001 - just that
         ({"at": 3}, "at must be a datetime"),
         ({"queue": ["a"]}, "queue must be a text"),
@@ -318,23 +320,18 @@ def test_arguments_are_checked_where_the_signature_is_made() -> None:
 
 
 def test_a_worker_gets_the_arguments_and_gives_the_result() -> None:
-    assert send.convert(Message(id="1", name="send", args=("a",), kwargs={"subject": "b"})) == Call(
-        ("a",), {"subject": "b"}
-    )
-    assert send.encode_result(3) == b"3"
+    assert send.arguments.convert(("a",), {"subject": "b"}) == Call(("a",), {"subject": "b"})
+    assert send.arguments.encode_result(3) == b"3"
     assert send.decode_result(b"3") == 3
-    assert told.wants_context
-    assert not send.wants_context
+    assert told.arguments.wants_context
+    assert not send.arguments.wants_context
     with pytest.raises(ResultError):
-        send.encode_result(object())
+        send.arguments.encode_result(object())
     with pytest.raises(ArgumentsError):
-        send.convert(Message(id="1", name="send"))
+        send.arguments.convert((), {})
 
 
 def test_a_task_is_sent_to_a_process_by_its_name() -> None:
-    handler = pickle.loads(pickle.dumps(square.process_handler))  # noqa: S301 - our own
-
-    assert handler(Call((3,))) == 9
     assert pickle.loads(pickle.dumps(square)) is square  # noqa: S301 - our own
     assert find_task(__name__, "Context.state") is Context.state
 

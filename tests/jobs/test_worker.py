@@ -18,6 +18,7 @@ from jockey.jobs import (
     Context,
     JobFailedError,
     Priority,
+    QueueNotDeclaredError,
     Retry,
     RetryLater,
     State,
@@ -541,9 +542,18 @@ async def test_queues_are_declared_unless_that_is_turned_off() -> None:
 
 
 @simulated
-async def test_a_burst_finds_nothing_in_a_queue_that_is_not_there() -> None:
-    async with app_of(auto_declare=False) as app:
-        assert (await burst(app, queues=["nowhere"])).taken == 0
+async def test_a_burst_finds_nothing_in_a_queue_that_was_deleted_meanwhile() -> None:
+    app = app_of()
+
+    @app.task(queue="mail")
+    async def close() -> None:
+        await app.queues.delete("mail")
+
+    async with app:
+        await close.enqueue()
+        assert (await burst(app)).taken == 1
+        with pytest.raises(QueueNotDeclaredError):
+            await app.queues.info("mail")
 
 
 @simulated
@@ -585,14 +595,17 @@ async def test_the_log_tells_what_was_cancelled_and_what_was_released(caplog: py
 
     with caplog.at_level(logging.INFO):
         async with working(app):
-            cancelled, released = await work.enqueue(), await work.enqueue()
+            cancelled, silently, released = [await work.enqueue() for _ in range(3)]
             await anyio.sleep(1)
             await cancelled.cancel("not needed")
             await cancelled.wait()
+            await silently.cancel()
+            await silently.wait()
 
     ours = [(record.levelname, record.getMessage()) for record in caplog.records if hasattr(record, "job_id")]
     assert ours == [
         ("INFO", f"work[{cancelled.id}] was cancelled: not needed"),
+        ("INFO", f"work[{silently.id}] was cancelled: no reason given"),
         ("INFO", f"work[{released.id}] was released, and comes again"),
     ]
 
@@ -633,6 +646,12 @@ async def test_a_job_that_takes_its_workers_along_is_dead_with_its_failure_callb
         ({"queues": "mail"}, "queues must be a list of names, got 'mail'"),
         ({"queues": []}, "queues must be a list of names"),
         ({"queues": [""]}, "queues must be a list of names"),
+        ({"queues": ["\ud800"]}, "queues must be a list of names"),
+        ({"name": ""}, "name must be a text that is not empty and that UTF-8 can write, got ''; use None"),
+        ({"name": 5}, "name must be a text that is not empty and that UTF-8 can write, got 5; use None"),
+        ({"name": "\ud800"}, r"name must be a text .*, got '\\ud800'; use None"),
+        ({"burst": "x"}, "burst must be True or False, got 'x'"),
+        ({"burst": None}, "burst must be True or False, got None"),
         ({"max_jobs": 0}, "max_jobs must be at least 1"),
         ({"messages_limit": 0}, "messages_limit must be at least 1"),
         ({"graceful_shutdown_time": -1}, "graceful_shutdown_time must be"),
@@ -645,6 +664,19 @@ async def test_a_job_that_takes_its_workers_along_is_dead_with_its_failure_callb
 def test_what_makes_no_sense_is_refused_at_once(options: dict[str, Any], message: str) -> None:
     with pytest.raises(RegistrationError, match=message):
         Worker(App(), **options)
+
+
+@simulated
+async def test_a_single_job_that_is_lost_is_told_as_one(caplog: pytest.LogCaptureFixture) -> None:
+    app = app_of()
+
+    @app.task
+    async def work() -> None: ...
+
+    async with app:
+        await work.enqueue()
+
+    assert "1 job was lost with the broker in memory (work)" in caplog.text
 
 
 @simulated

@@ -32,7 +32,7 @@ from jockey.jobs import (
 from jockey.jobs._codec import decode, encode
 from jockey.jobs._message import Join, Step
 from jockey.jobs._signature import Flow, ends_of, steps_of
-from jockey.jobs._workflow import after_join, check_length, message_of, successors
+from jockey.jobs._workflow import after_join, branch_id, check_length, message_of, place_id, successors
 from tests.jobs.shop import app_of, burst
 
 router = Router()
@@ -45,6 +45,11 @@ async def start(number: int) -> int:
 
 @router.task(queue="other", priority=Priority.HIGH)
 async def double(number: int, factor: int = 2) -> int:
+    return number * factor
+
+
+@router.task
+async def scaled(number: int, factor: int) -> int:
     return number * factor
 
 
@@ -171,6 +176,8 @@ def test_only_signatures_follow(other: Any) -> None:
 def test_a_group_does_not_follow_a_group() -> None:
     with pytest.raises(ArgumentsError, match="a group cannot follow a group: put a task between them"):
         group(start.s(1)) >> group(total.s())  # type: ignore[operator]
+    with pytest.raises(ArgumentsError, match="a group cannot follow a group"):
+        start.s(1) >> group(double.s()) >> group(total.s())  # type: ignore[operator]
 
 
 @pytest.mark.parametrize(
@@ -202,6 +209,15 @@ def test_a_chain_hands_results_on() -> None:
     assert list(machine.results.values()) == [(1,), ((1,),), ("a",)]
     parents = [message.parent for message in machine.jobs.values()]
     assert parents == [None, *list(machine.jobs)[:2]]
+
+
+def test_a_result_comes_before_the_arguments_that_are_there_already() -> None:
+    machine = Machine(lambda message: message.args)
+
+    machine.publish(begun(start.s(7) >> scaled.s(3)))
+    machine.drain()
+
+    assert list(machine.results.values()) == [(7,), ((7,), 3)]
 
 
 def test_a_group_is_followed_by_one_job_with_all_results_in_their_order() -> None:
@@ -300,6 +316,16 @@ def test_a_step_that_names_its_id_keeps_it() -> None:
     assert end.id in machine.jobs
 
 
+def test_what_begins_a_workflow_has_the_id_that_the_broker_told() -> None:
+    flow = start.options(id="mine", unique="k").s(1) >> double.s()
+
+    # Another job has that key, so this one was not enqueued.
+    [end] = ends_of(flow.elements, lambda place: "its twin", "its twin")
+
+    assert [trace.id for trace in end.after] == ["its twin"]
+    assert end.id == place_id(branch_id("its twin", "success"), 0)
+
+
 def test_whatever_is_dead_has_the_failure_callback_of_its_chain() -> None:
     flow = chain(start.s(1), group(fail.s(), double.s()), total.s(), on_failure=alert).on_failure("notify")
 
@@ -324,6 +350,35 @@ def test_groups_in_callbacks_are_not_mixed_up_with_those_of_the_workflow() -> No
     machine.drain()
 
     assert machine.runs == Counter(ping=9, start=2, total=1)
+
+
+def test_groups_in_failure_callbacks_are_not_mixed_up_either() -> None:
+    own = group(ping.s("a"), ping.s("b")) >> ping.s("c")
+    flow = start.options(on_success=own, on_failure=[own, own]).s(1).on_failure(own).on_failure([own, own])
+
+    # Twice in one process, as two jobs that are dead have it: no group of one is a group of the other.
+    labels = [label for root in ("one", "other") for label in groups_in(begun(flow, root))]
+
+    assert len(labels) == 2 * 2 * 6, "each group has two jobs"
+    assert set(Counter(labels).values()) == {2}
+    assert not any(label.startswith("#") for label in labels), "what travels has ids"
+
+
+def groups_in(messages: Sequence[Message]) -> list[str]:
+    """Return the ids of the groups to which the callbacks of these belong, one for each job."""
+    return [
+        step.join.id
+        for message in messages
+        for step in (*message.on_success, *message.on_failure)
+        if step.join is not None
+    ]
+
+
+def test_when_a_step_begins_is_counted_from_its_end_or_is_the_time_it_names() -> None:
+    parent = Message(id="7", name="a")
+    steps = (Step(name="ping", options={"delay": 5.0}), Step(name="ping", options={"at": 90.0}), Step(name="ping"))
+
+    assert [message.not_before for message in successors(steps, parent, 1, now=60.0)] == [65.0, 90.0, 0.0]
 
 
 def test_names_alone_are_looked_up_where_the_tasks_are() -> None:

@@ -76,6 +76,10 @@ router.include(stateful)  # type: ignore[arg-type]  # pyright: ignore[reportArgu
 async def workflows() -> None:
     await resize.s(width=1).enqueue()  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
     send.s("a") >> 3  # type: ignore[operator]  # pyright: ignore[reportOperatorIssue, reportUnusedExpression]
+    # What comes after takes what the one before it returns; so it is when it has a name of its own.
+    send.s("a") >> send.s()  # type: ignore[operator]  # pyright: ignore[reportOperatorIssue, reportUnusedExpression]
+    tail = send.s()
+    send.s("a") >> tail  # type: ignore[operator]  # pyright: ignore[reportOperatorIssue, reportUnusedExpression]
     several = jobs.group(send.s("a"), send.s("b"))
     several >> several  # type: ignore[operator]  # pyright: ignore[reportOperatorIssue, reportUnusedExpression]
     jobs.chain(send.s("a"), send)  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]

@@ -13,7 +13,7 @@ from jockey.jobs._cli._options import app_option, count_option, json_option, que
 from jockey.jobs._cli._show import counted, show_json
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from jockey.jobs._app import App
 
@@ -48,7 +48,7 @@ def list_(*, app: App[Any], queue: str | None, count: int, as_json: bool) -> Non
 def replay(*, app: App[Any], ids: tuple[str, ...], are_all: bool, queue: str | None, as_json: bool) -> None:
     """Put dead letters back in their queues, with no attempts spent."""
     chosen = _chosen(app, ids, are_all=are_all, queue=queue)
-    _each(app, "replayed", chosen, lambda app: app.dead.replay, as_json=as_json)
+    _each(app, "replayed", chosen, lambda app: app.dead.replay, are_all=are_all, as_json=as_json)
 
 
 @dead.command(epilog=examples("jockey dead drop welcome:7", "jockey dead drop --all --yes"))
@@ -71,7 +71,7 @@ def drop(
     chosen = _chosen(app, ids, are_all=are_all, queue=queue)
     if are_all:
         confirm(f"Remove {counted(len(chosen), 'dead letter')} for good?", is_sure=is_sure)
-    _each(app, "dropped", chosen, lambda app: app.dead.drop, as_json=as_json)
+    _each(app, "dropped", chosen, lambda app: app.dead.drop, are_all=are_all, as_json=as_json)
 
 
 def _chosen(app: App[Any], ids: Sequence[str], *, are_all: bool, queue: str | None) -> list[str]:
@@ -92,15 +92,26 @@ def _chosen(app: App[Any], ids: Sequence[str], *, are_all: bool, queue: str | No
 
 
 def _each(
-    app: App[Any], done: str, ids: Sequence[str], action: Callable[[App[Any]], Callable[..., Any]], *, as_json: bool
+    app: App[Any],
+    done: str,
+    ids: Sequence[str],
+    action: Callable[[App[Any]], Callable[..., Awaitable[int]]],
+    *,
+    are_all: bool,
+    as_json: bool,
 ) -> None:
-    async def in_batches(app: App[Any]) -> int:
-        return sum([await action(app)(*ids[first : first + _BATCH]) for first in range(0, len(ids), _BATCH)])
+    async def in_batches(app: App[Any]) -> list[int]:
+        return [await action(app)(*ids[first : first + size]) for first in range(0, len(ids), size)]
 
-    count = ask(app, in_batches)
+    size = _BATCH if are_all else 1  # where somebody has typed them, it is told which are missing
+    counts = ask(app, in_batches)
+    count = sum(counts)
     if as_json:
         show_json({done: count, "missing": len(ids) - count})
     else:
         click.echo(f"{done} {counted(count, 'dead letter')}")
     if count < len(ids):
-        raise click.ClickException(f"{len(ids) - count} of {len(ids)} are not among the dead letters")
+        raise click.ClickException(
+            f"{len(ids) - count} of {len(ids)} are not among the dead letters"
+            + ("" if are_all else f": {', '.join(id_ for id_, found in zip(ids, counts, strict=True) if not found)}")
+        )

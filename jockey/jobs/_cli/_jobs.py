@@ -9,7 +9,7 @@ import click
 from jockey.jobs._cli._ask import ask
 from jockey.jobs._cli._examples import examples
 from jockey.jobs._cli._options import app_option, count_option, json_option, queue_option
-from jockey.jobs._cli._show import record_data, record_sheet, record_table, show, show_json
+from jockey.jobs._cli._show import RecordList, record_data, record_sheet, show, show_json
 from jockey.jobs._state import State
 
 if TYPE_CHECKING:
@@ -77,4 +77,4 @@ def show_records(records: list[Record], *, as_json: bool) -> None:
     if as_json:
         show_json([record_data(record) for record in records])
     else:
-        show(record_table(records))
+        show(RecordList(records))

@@ -28,7 +28,8 @@ _EVERY: Final = 1.0
 
 
 @click.command(
-    epilog=examples("jockey status --app sqlite:///jobs.db", "jockey status --watch", "jockey status --json")
+    short_help="Show what is in the queues, and for how long.",
+    epilog=examples("jockey status --app sqlite:///jobs.db", "jockey status --watch", "jockey status --json"),
 )
 @app_option
 @click.option("--watch", is_flag=True, help="Look again each second, until Ctrl-C.")
@@ -93,7 +94,7 @@ def _screen(*, is_live: bool, as_json: bool) -> Generator[Callable[[_Status], No
     console = Console()
     if as_json:
         yield lambda status: show_json(status.data())
-    elif is_live and console.is_terminal:
+    elif is_live and console.is_terminal and not console.is_dumb_terminal:
         with Live(console=console, auto_refresh=False) as live:
             yield lambda status: live.update(status.tables(), refresh=True)
     else:

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 import msgspec
 from rich.console import Console
+from rich.measure import Measurement
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 from jockey.jobs._state import State
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Generator, Iterable, Iterator, Sequence
 
-    from rich.console import RenderableType
+    from rich.console import ConsoleOptions, RenderableType
 
     from jockey.jobs._broker import QueueInfo, Record, WorkerInfo
     from jockey.jobs._message import Trouble
@@ -35,25 +38,43 @@ _UNITS: Final = (("s", 60.0), ("min", 60.0), ("h", 24.0))
 _WIDEST: Final = 10_000
 """Columns where there is no terminal, so that nothing is cut off or wrapped."""
 
+_NARROWEST: Final = 60
+"""Columns that a table has at least: in fewer nobody could read it, so there the terminal may wrap it."""
+
+_INDENT: Final = 4
+"""Columns before what is told of a job on the lines below its id."""
+
 
 def show(what: RenderableType) -> None:
     """Print it: in colours, and as wide as the terminal, if that is where it goes."""
     console = Console()
-    if not console.is_terminal:
-        console.width = _WIDEST
-    console.print(what)
+    console.width = max(console.width, _NARROWEST) if console.is_terminal else _WIDEST
+    with _written():
+        console.print(what, crop=False)  # what is too long to be wrapped by us is whole all the same
 
 
 def show_json(value: object) -> None:
     """Print it as one line of JSON."""
-    click.echo(msgspec.json.encode(value).decode())
+    with _written():
+        click.echo(msgspec.json.encode(value).decode())
+
+
+@contextlib.contextmanager
+def _written() -> Generator[None]:
+    """End the command plainly if its output cannot be written."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise  # whoever reads has seen enough
+    except OSError as error:
+        raise click.ClickException(f"the output cannot be written: {error}") from error
 
 
 def queue_table(infos: Iterable[QueueInfo]) -> Table:
     """Return what is in queues."""
     table = _table("queue")
     for name in ("ready", "delayed", "running", "dead", "oldest wait", "workers"):
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", no_wrap=name != "oldest wait")  # half a number is another number
     for info in infos:
         table.add_row(
             _text(info.name),
@@ -77,21 +98,32 @@ def worker_table(workers: Iterable[WorkerInfo]) -> Table:
     return table
 
 
-def record_table(records: Iterable[Record]) -> Table:
-    """Return what is known of many jobs, one line for each."""
-    table = _table("id", "task", "queue", "state", "tries", "enqueued", "error")
-    for record in records:
-        error = _summary(record.error) if record.error else ""
-        table.add_row(
-            *(_text(record.id), _text(record.name), _text(record.queue), _state(record.state), str(record.attempt)),
-            *(moment(record.enqueued_at), _text(error.partition("\n")[0])),
-        )
-    return table
+class RecordList:
+    """
+    What is known of many jobs: a line for each, in columns.
+
+    Where a terminal is too narrow for that, several lines for each: the id on one of its own, never wrapped, so that it
+    can be copied.
+    """
+
+    def __init__(self, records: Sequence[Record]) -> None:
+        self._records = records
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
+        table = _record_table(self._records)
+        unlimited = options.update(width=_WIDEST)
+        if Measurement.get(console, unlimited, table).maximum <= options.max_width:
+            yield table
+        else:
+            for record in self._records:
+                yield from _record_lines(record)
 
 
 def record_sheet(record: Record) -> Table:
     """Return all that is known of one job."""
     sheet = Table.grid(padding=(0, 2))
+    sheet.add_column(no_wrap=True)
+    sheet.add_column(overflow="fold")
     for name, value in _facts(record):
         if value:
             sheet.add_row(Text(name, "bold"), value)
@@ -126,6 +158,27 @@ def counted(count: int, noun: str) -> str:
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
+def _record_table(records: Iterable[Record]) -> Table:
+    table = _table("id", "task", "queue", "state", "tries", "enqueued", "error")
+    for record in records:
+        table.add_row(
+            *(_text(record.id), _text(record.name), _text(record.queue), _state(record.state), str(record.attempt)),
+            *(moment(record.enqueued_at), _headline(record.error)),
+        )
+    return table
+
+
+def _record_lines(record: Record) -> Iterator[RenderableType]:
+    head = Text.assemble((_text(record.id).plain, "bold"), "  ", _state(record.state), no_wrap=True, overflow="ignore")
+    facts = [f"{record.name} in {record.queue}".lstrip(), f"tries: {record.attempt}"]
+    if record.enqueued_at:
+        facts.append(f"enqueued {moment(record.enqueued_at)}")
+    yield head
+    yield Padding(_text(", ".join(facts)), (0, 0, 0, _INDENT))
+    if record.error:
+        yield Padding(_headline(record.error), (0, 0, 0, _INDENT))
+
+
 def _facts(record: Record) -> Sequence[tuple[str, RenderableType]]:
     message = record.message
     arguments = (
@@ -146,7 +199,7 @@ def _facts(record: Record) -> Sequence[tuple[str, RenderableType]]:
         ("worker", _text(record.worker)),
         ("result", _text((record.result or b"").decode())),
         ("body", _text((record.body or b"").decode(errors="backslashreplace"))),
-        ("error", _text(_summary(record.error) if record.error else "")),
+        ("error", _text(_summary(record.error))),
         ("traceback", _text(record.error.traceback.rstrip() if record.error else "")),
     ]
 
@@ -158,8 +211,13 @@ def _table(*columns: str) -> Table:
     return table
 
 
-def _summary(error: Trouble) -> str:
-    return f"{error.type}: {error.message}".removeprefix(": ")
+def _headline(error: Trouble | None) -> Text:
+    return _text(_summary(error).partition("\n")[0])
+
+
+def _summary(error: Trouble | None) -> str:
+    # Either may be empty: an exception need not say anything, and a reason has no type.
+    return ": ".join(filter(None, (error.type, error.message))) if error else ""
 
 
 def _state(state: State) -> Text:

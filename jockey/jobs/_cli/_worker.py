@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
+import logging
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 import click
@@ -15,6 +18,13 @@ from jockey.jobs._cli._lifeline import hold_on
 from jockey.jobs._cli._logs import write_logs
 from jockey.jobs._cli._supervisor import Supervisor
 from jockey.jobs._worker import Worker
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from jockey.jobs._app import App
+
+_log: Final = logging.getLogger("jockey.jobs")
 
 
 @click.command(
@@ -67,12 +77,16 @@ def worker(
     if supervised:
         hold_on(grace)  # before any code of the app, which may take its time, and may start processes
     app = AppName(or_url=False).convert(name, None, context)
-    listed = [queue for queues_ in queues for queue in queues_.split(",")]
+    listed = _split(queues)
     if not listed and not app.tasks:
         raise click.UsageError(f"{name} has no tasks, and so no queues to take jobs from")
+    if backend == "trio" and importlib.util.find_spec("trio") is None:
+        raise click.UsageError("--backend trio needs trio, which is not there; run: pip install trio")
     if burst and reloads:
         raise click.UsageError("--burst ends when there is nothing left to do, and --reload goes on: choose one")
     write_logs(log_format)
+    if not supervised:
+        _warn_of_strange(listed, app, name)
     with told_plainly():
         one = Worker(app, listed or None, max_jobs=max_jobs, graceful_shutdown_time=grace, burst=burst)
     if processes > 1 or reloads:
@@ -85,6 +99,23 @@ def worker(
         context.exit(_supervise([name, *options], processes, grace=grace, reloads=reloads, burst=burst))
     with told_plainly():
         anyio.run(one.run, backend=backend)
+
+
+def _split(options: Sequence[str]) -> list[str]:
+    """Return the names of queues that are given, with commas or several times."""
+    names = [name.strip() for option in options for name in option.split(",")]
+    if "" in names:
+        raise click.UsageError(f"--queues has a name that is empty: {','.join(options)!r}")
+    return names
+
+
+def _warn_of_strange(queues: Sequence[str], app: App[Any], name: str) -> None:
+    """Tell of queues that are taken from for nothing, unless jobs are put there by name; one may be misspelt."""
+    known = {queue for task in app.tasks.values() for queue in task.queues}
+    for queue in queues:
+        if queue not in known:
+            there_are = f"; there are {', '.join(sorted(known))}" if known else ""
+            _log.warning("no task of %s has the queue %r%s", name, queue, there_are)
 
 
 def _supervise(arguments: list[str], processes: int, *, grace: float, reloads: bool, burst: bool) -> int:
