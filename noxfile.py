@@ -21,17 +21,28 @@ MEASURED = [OLDEST, NEWEST]
 """To measure coverage takes its time; between them there is no code that neither of them runs."""
 IN_CI = bool(os.environ.get("CI"))
 
-# Most tests wait, and do not compute. Those of a group run one after the other.
-FOUR_PROCESSES = ["--numprocesses=4", "--dist=loadgroup"]
+# Without its bytecode each of the hundred modules, and of the tests, is compiled again in every process that starts.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+# Many tests wait, and do not compute. Which of them stay together is told in tests/distribution.py.
+FOUR_PROCESSES = ["--numprocesses=4"]
+
+# What is about programs beside the package tells nothing more on another Python: it is for the newest.
+NOT_ONCE = ["-m", "not once"]
+FEWER_PROGRAMS = ["--fuzz-programs=300"]
+# A Python between the ends runs no line that they do not run: each test on one event loop, the quick ones.
+MIDDLE = ["-m", "not once and not ends and not another_loop"]
+SHARE = {OLDEST: [*NOT_ONCE, *FEWER_PROGRAMS], NEWEST: []}
 
 COVERAGE_DATA = Path(".coverage-data").absolute()
 PYODIDE = "pyodide@314"
 
-# Variables, and not options of Python: so worker processes have them too.
-HARDENED = {
-    "dev": {"PYTHONDEVMODE": "1", "PYTHONASYNCIODEBUG": "1"},
-    "optimized": {"PYTHONOPTIMIZE": "1"},
-}
+# Variables, and not options of Python: so worker processes have them too. No event loop changes which assertions are
+# compiled away.
+HARDENED = [
+    ({"PYTHONDEVMODE": "1", "PYTHONASYNCIODEBUG": "1"}, NOT_ONCE),
+    ({"PYTHONOPTIMIZE": "1"}, ["-m", "not once and not another_loop"]),
+]
 
 # What a fresh environment, which has nothing but the built package, must be able to say.
 CHECK_INSTALLED = """
@@ -136,15 +147,16 @@ def pyodide(session: nox.Session) -> None:
 
 
 @nox.session(python=NEWEST)
-@nox.parametrize("environment", [nox.param(value, id=name) for name, value in HARDENED.items()])
-def hardened(session: nox.Session, environment: dict[str, str]) -> None:
+def hardened(session: nox.Session) -> None:
     """Run the tests in Python's development mode and asyncio's debug mode, and with assertions compiled away."""
     session.install("--editable", ".", *group("tests"))
     # Those of the tests are compiled by pytest, and stay; it warns that others do not, which is the point.
     ignored = "--pythonwarnings=ignore:assertions not in test modules:pytest.PytestConfigWarning"
-    # Of the tests those that look for what these modes can show: of the core, and some chance.
-    parts = session.posargs or [*FOUR_PROCESSES, "--fuzz-programs=300", "tests/core", "tests/fuzz"]
-    session.run("pytest", ignored, *parts, env=environment)
+    # Of the tests those that look for what these modes can show: of the core, and some chance; not whether the fuzzer
+    # sees what is broken.
+    for environment, share in HARDENED:
+        parts = session.posargs or [*FOUR_PROCESSES, *share, *FEWER_PROGRAMS, "tests/core", "tests/fuzz"]
+        session.run("pytest", ignored, *parts, env=environment)
 
 
 @nox.session(python=PYTHONS)
@@ -195,9 +207,7 @@ def lower_bounds(requirements: list[str]) -> list[str]:
 
 def pytest_options(session: nox.Session) -> list[str]:
     """Return what was given after `--`, or else to use four processes."""
-    # What takes long and tells nothing more on another Python is for the newest.
-    less = [] if session.python == NEWEST else ["-m", "not once", "--fuzz-programs=300"]
-    return session.posargs or [*FOUR_PROCESSES, *less]
+    return session.posargs or [*FOUR_PROCESSES, *SHARE.get(str(session.python), MIDDLE)]
 
 
 def python_files() -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import re
@@ -10,7 +11,7 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,10 @@ HERE = Path(__file__).parent
 HELPERS = [path.relative_to(HERE.parent).with_suffix("") for path in HERE.rglob("*.py") if path.stem != "conftest"]
 pytest.register_assert_rewrite(*(".".join(path.parts) for path in HELPERS))
 
-from tests.fuzz.options import pytest_addoption as pytest_addoption  # noqa: E402, PLC0414 - now, and under this name
+# Now, and under these names.
+from tests.distribution import pytest_collection_modifyitems as pytest_collection_modifyitems  # noqa: E402, PLC0414
+from tests.distribution import pytest_xdist_make_scheduler as pytest_xdist_make_scheduler  # noqa: E402, PLC0414
+from tests.fuzz.options import pytest_addoption as pytest_addoption  # noqa: E402, PLC0414
 
 # In asyncio's debug mode each step that is slow is a warning, which tells about the machine.
 logging.getLogger("asyncio").setLevel(logging.ERROR)
@@ -42,6 +46,20 @@ hypothesis.settings.register_profile("default", **UNTIMED)
 hypothesis.settings.register_profile("ci", **UNTIMED, derandomize=True, print_blob=True)
 hypothesis.settings.register_profile("thorough", **UNTIMED, max_examples=5_000)
 hypothesis.settings.load_profile("ci" if IN_CI else "default")
+
+
+def pytest_collection_finish() -> None:
+    """Spare the search for garbage the half a million objects of what is imported and collected: they stay."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Write out the halves of characters that a test has logged: xdist cannot send them, and would end the run."""
+    report = yield
+    report.sections = [(title, text.encode(errors="backslashreplace").decode()) for title, text in report.sections]
+    return report
 
 
 def pytest_make_parametrize_id(val: object) -> str:
@@ -115,3 +133,14 @@ def amqp_url() -> str:
             pytest.fail(reason)
         pytest.skip(reason)
     return url
+
+
+@pytest.fixture
+def root() -> Iterator[logging.Logger]:
+    """Return the root of all loggers, and put back afterwards what was in it."""
+    logger = logging.getLogger()
+    before, level = list(logger.handlers), logger.level
+    yield logger
+    logger.handlers[:] = before
+    logger.setLevel(level)
+    logging.getLogger("watchfiles").setLevel(logging.NOTSET)

@@ -12,6 +12,8 @@ import pytest
 from tests.comparison.command import COLUMNS, check
 from tests.comparison.rows import ROWS
 
+pytestmark = pytest.mark.once
+
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "how-to" / "parallel-computing.md"
 

@@ -76,6 +76,7 @@ def title(page: Path) -> str:
     return page.relative_to(ROOT).as_posix()
 
 
+@pytest.mark.ends
 @pytest.mark.parametrize("page", [page for page in PAGES if program(page.read_text("utf-8")).strip()], ids=title)
 def test_examples_of_a_page_run(page: Path, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     """As one program in a file of its own: so worker processes can import what it sends them."""
@@ -110,6 +111,7 @@ def is_like(expected: str, printed: str) -> bool:
     return doctest.OutputChecker().check_output(expected, printed, doctest.ELLIPSIS)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("page", PAGES, ids=title)
 def test_no_example_hides_from_being_run(page: Path) -> None:
     infos = [block.info for block in blocks(page.read_text("utf-8"))]
@@ -119,6 +121,7 @@ def test_no_example_hides_from_being_run(page: Path) -> None:
     assert [info for info in infos if "output" in info and info != OUTPUT] == []
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("page", PAGES, ids=title)
 def test_relative_links_lead_somewhere(page: Path) -> None:
     text = re.sub(r"(?ms)^ *```.*?^ *```", "", page.read_text("utf-8"))
@@ -144,6 +147,7 @@ def test_doctests_of_a_module_run(module: str) -> None:
     assert runner.failures == 0, "".join(report)
 
 
+@pytest.mark.ends
 @pytest.mark.parametrize("module", MODULES)
 def test_examples_in_docstrings_of_a_module_run(module: str, tmp_path: Path) -> None:
     for docstring in docstrings(module):
@@ -152,6 +156,7 @@ def test_examples_in_docstrings_of_a_module_run(module: str, tmp_path: Path) -> 
         assert ran is None or ran.returncode == 0, f"{docstring.name}: {ran.stderr}"
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("module", MODULES)
 def test_no_example_in_a_docstring_hides_from_being_run(module: str) -> None:
     for docstring in docstrings(module):

@@ -136,6 +136,7 @@ def test_every_module_has_its_place() -> None:
     assert len(PARTS) == len(set(PARTS))
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("module", list(modules()))
 def test_dependencies_point_downwards(module: str) -> None:
     part = part_of(module)
@@ -145,6 +146,7 @@ def test_dependencies_point_downwards(module: str) -> None:
     assert [imported for imported in ours if part_of(imported.module) != part and not points_down(part, imported)] == []
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("module", list(modules()))
 def test_nothing_foreign_is_imported(module: str) -> None:
     allowed = EVERYWHERE | {"jockey"} | sys.stdlib_module_names

@@ -6,6 +6,9 @@ import enum
 import importlib
 import inspect
 import pickle
+import re
+import traceback
+from pathlib import Path
 
 import pytest
 
@@ -109,6 +112,7 @@ PUBLIC = {
 }
 
 NAMES = [(module, name) for module, names in PUBLIC.items() for name in names]
+ERRORS = [(module, name) for module, name in NAMES if name.endswith("Error") or name in {"Cancellation", "RetryLater"}]
 
 
 def get(module: str, name: str) -> object:
@@ -134,6 +138,30 @@ def test_public_name_is_documented(module: str, name: str) -> None:
         own = vars(thing).get("__doc__") if inspect.isclass(thing) else thing.__doc__
         assert own, f"{name} has no docstring"
         assert not own.startswith(f"{name}("), f"{name} has no docstring"
+
+
+def reference() -> set[tuple[str, str]]:
+    """Return what the reference pages describe: the module that they are about, and the name."""
+    described: set[tuple[str, str]] = set()
+    directive = re.compile(r"^\.\. (currentmodule|auto\w+):: ([\w.]+)", re.MULTILINE)
+    for page in (Path(__file__).parents[1] / "docs" / "reference").glob("*.md"):
+        module = ""
+        for kind, name in directive.findall(page.read_text("utf-8")):
+            if kind == "automodule":
+                described |= {(name, public) for public in PUBLIC[name]}
+            elif kind == "currentmodule":
+                module = name
+            else:
+                described.add((module, name))
+    return described
+
+
+def test_public_names_are_on_the_reference_pages() -> None:
+    of_the_core = {("jockey.jobs", "ExecuteIn"), ("jockey.jobs", "Priority")}  # there they are named
+
+    described = {(module, name) for module, name in reference() if module in PUBLIC}
+
+    assert described == set(NAMES) - of_the_core
 
 
 @pytest.mark.parametrize(("module", "name"), NAMES)
@@ -184,7 +212,21 @@ def test_errors_of_the_jobs_layer_have_one_base() -> None:
     assert all(error is jockey.jobs.JobsError or jockey.jobs.JobsError in error.__bases__ for error in errors)
 
 
-@pytest.mark.parametrize(("module", "name"), [named for named in NAMES if named[1].endswith("Error")])
+@pytest.mark.parametrize(("module", "name"), ERRORS)
+def test_error_shows_the_name_that_users_import(module: str, name: str) -> None:
+    error = get(module, name)
+
+    told = traceback.format_exception_only(error("what happened"))  # type: ignore[operator]
+
+    assert told == [f"{module}.{name}: what happened\n"]
+
+
+def test_a_class_that_is_no_error_tells_where_its_source_is() -> None:
+    # Tools look there for its annotations and for what stands below its fields.
+    assert "class Retry:" in inspect.getsource(jockey.jobs.Retry)
+
+
+@pytest.mark.parametrize(("module", "name"), ERRORS)
 def test_error_survives_the_way_between_processes(module: str, name: str) -> None:
     error = get(module, name)("what happened")  # type: ignore[operator]
 

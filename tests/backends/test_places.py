@@ -137,6 +137,7 @@ def interrupted(name: str, folder: Path, backend: str) -> subprocess.Popen[str]:
     return program
 
 
+@pytest.mark.ends
 @pytest.mark.parametrize(
     ("name", "backend"),
     [

@@ -14,6 +14,7 @@ from tests.fuzz.program import draw
 TRIES = 1_500
 
 
+@pytest.mark.once
 @pytest.mark.filterwarnings("ignore")  # an executor that is broken may leave anything behind
 @pytest.mark.parametrize("name", BY_LAW)
 def test_broken_executor_is_caught(name: str, monkeypatch: pytest.MonkeyPatch) -> None:

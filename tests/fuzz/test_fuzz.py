@@ -15,7 +15,7 @@ from tests.fuzz.shrink import shrink
 
 BACKENDS: list[Backend] = ["asyncio"] if find_spec("trio") is None else ["asyncio", "trio"]
 
-pytestmark = pytest.mark.parametrize("backend", BACKENDS)
+pytestmark = [pytest.mark.ends, pytest.mark.parametrize("backend", BACKENDS)]
 
 
 @pytest.mark.timeout(0)  # as many programs as were asked for; a hang is found on the virtual clock

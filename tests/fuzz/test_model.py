@@ -310,6 +310,7 @@ TestExecutorAgainstModel = ExecutorMachine.TestCase
 TestExecutorAgainstModel.settings = settings(max_examples=100, stateful_step_count=30, deadline=None)
 
 
+@pytest.mark.once
 @pytest.mark.filterwarnings("ignore")  # an executor that is broken may leave anything behind
 @pytest.mark.parametrize("name", BY_MODEL)
 def test_broken_executor_differs_from_the_model(name: str, monkeypatch: pytest.MonkeyPatch) -> None:

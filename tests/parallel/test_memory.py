@@ -26,6 +26,7 @@ def used() -> int:
     return tracemalloc.get_traced_memory()[0]
 
 
+@pytest.mark.ends
 @pytest.mark.usefixtures("_traced")
 @pytest.mark.parametrize("ordered", [True, False])
 @pytest.mark.parametrize("place", [ExecuteIn.THREAD, ExecuteIn.PROCESS])
