@@ -46,6 +46,14 @@ def test_job_that_two_unhurt_workers_have_done_is_not_explained() -> None:
     assert not balance.is_good()
 
 
+def test_who_was_killed_while_he_put_a_job_elsewhere_may_have_left_two_of_it() -> None:
+    effects = lines("moved 1 by 9", "moved 2 by 8", "done 1 by 7", "done 1 by 7", "done 2 by 7", "done 2 by 7")
+
+    balance = reconcile([], effects, Hurt({9}), set(), max_crashes=3)
+
+    assert balance.unexplained == [2]
+
+
 def test_lease_that_was_lost_without_a_reason_explains_nothing() -> None:
     effects = [*lines("done 1 by 7", "lost 0 by 7", "done 1 by 8"), Line("still", 0, 7, 1_000.0)]
 

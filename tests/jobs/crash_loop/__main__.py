@@ -76,6 +76,8 @@ def tell(report: Report) -> None:
         ("zombies", report.zombies),
     ):
         print(f"{what}: {items or 'none'}")
+    for line in report.evidence:
+        print(f"  {line.time:.3f} process {line.pid}: {line.what} {line.number}")
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from pathlib import Path
 import anyio
 
 from jockey.jobs import JobsError
-from tests.jobs.crash_loop.journal import Journal
+from tests.jobs.crash_loop.journal import Journal, Line
 from tests.jobs.crash_loop.reconciliation import Balance, Hurt, reconcile
 from tests.jobs.crash_loop.server import Server
 from tests.jobs.crash_loop.tormentor import Tormentor, producing
@@ -36,6 +36,8 @@ class Report:
     zombies: list[int]
     back_after: list[float] = field(default_factory=list)
     """For each restart of the server: the seconds from its return to the next job that began."""
+    evidence: list[Line] = field(default_factory=list)
+    """What was written about the jobs that nothing explains, and about the leases of those who did them."""
 
     def is_good(self) -> bool:
         is_back = all(seconds < AFTER_RETURN for seconds in self.back_after)
@@ -89,9 +91,16 @@ def run(
             anyio.run(clean_up, url, queue, directory)
     hurt.pids |= tormentor.killed
     balance = reconcile(confirmed.lines(), effects.lines(), hurt, dead, max_crashes=MAX_CRASHES)
+    evidence = about(balance.unexplained, list(effects.lines()))
     effects.close()
     confirmed.close()
-    return Report(balance, dict(tormentor.counts), wrong_exits, zombies, back_after)
+    return Report(balance, dict(tormentor.counts), wrong_exits, zombies, back_after, evidence)
+
+
+def about(numbers: list[int], lines: list[Line]) -> list[Line]:
+    """Return what was written about these jobs, and whatever else those have written who did them."""
+    pids = {line.pid for line in lines if line.number in numbers}
+    return [line for line in lines if line.number in numbers or (line.pid in pids and line.what in {"lost", "still"})]
 
 
 def restart(server: Server, effects: Journal, dice: random.Random, patience: float) -> float:

@@ -41,7 +41,7 @@ class Balance:
         done: How many different jobs were done.
         again: How many times a job was done that was done before.
         lost: Jobs that are confirmed, and neither done nor dead.
-        unexplained: Jobs that were done more often than was anybody hurt who did them.
+        unexplained: Jobs that were done more often than was anybody hurt who did them, or put them elsewhere.
         wrongly_dead: Dead letters that too few workers have begun that were hurt.
     """
 
@@ -63,12 +63,13 @@ def reconcile(
     """Return the balance of a loop that has come to its end."""
     sent = {line.number for line in confirmed}
     begun, done = defaultdict[int, list[Line]](list), defaultdict[int, list[Line]](list)
+    moved = defaultdict[int, list[Line]](list)
     lost, still = list[Line](), list[Line]()
     for line in effects:
         if line.what in {"lost", "still"}:
             (lost if line.what == "lost" else still).append(line)
         else:
-            (begun if line.what == "begun" else done)[line.number].append(line)
+            {"begun": begun, "moved": moved, "done": done}[line.what][line.number].append(line)
     hurt.pids |= {line.pid for line in lost if has_reason(line, still)}
     return Balance(
         confirmed=len(sent),
@@ -76,8 +77,10 @@ def reconcile(
         again=sum(len(lines) - 1 for lines in done.values()),
         dead=len(dead),
         lost=sorted(sent - done.keys() - dead),
-        # Who did it last need not have been hurt; all others must.
-        unexplained=[number for number, lines in done.items() if innocent(lines, hurt) > 1],
+        # Who did it last need not have been hurt; all others must, or whoever left a copy behind.
+        unexplained=[
+            number for number, lines in done.items() if innocent(lines, hurt) > 1 + guilty(moved[number], hurt)
+        ],
         # One of the crashes may have come before the job had begun.
         wrongly_dead=[n for n in dead if len(begun[n]) - innocent(begun[n], hurt) < max_crashes - 1],
     )
@@ -91,3 +94,8 @@ def has_reason(lost: Line, still: Iterable[Line]) -> bool:
 def innocent(lines: Iterable[Line], hurt: Hurt) -> int:
     """Count those to whom nothing has happened."""
     return Counter(hurt.explains(line) for line in lines)[False]
+
+
+def guilty(lines: Iterable[Line], hurt: Hurt) -> int:
+    """Count those to whom something has happened."""
+    return Counter(hurt.explains(line) for line in lines)[True]

@@ -13,6 +13,8 @@ from typing import Any
 import anyio
 
 from jockey.jobs import App, BrokerUnavailableError, Worker
+from jockey.jobs.brokers import rabbitmq
+from jockey.jobs.brokers.rabbitmq_intake import Ending, Intake
 from tests.jobs.crash_loop.journal import Journal
 
 LEASE = 3.0
@@ -62,10 +64,23 @@ class LostLeases(logging.Handler):
             self._journal.write("lost", [0])
 
 
+class NotedIntake(Intake):
+    """Note what is about to be put elsewhere: who is killed before the acknowledgement leaves two of it."""
+
+    journal: Journal
+
+    async def _publish(self, ending: Ending) -> Exception | None:
+        message = ending.delivery.message
+        self.journal.write("moved", [message.args[0]] if message else [])
+        return await super()._publish(ending)
+
+
 async def main(*arguments: str) -> None:
     url, queue, directory = arguments
     journal = Journal(Path(directory, "effects"))
     logging.getLogger("jockey").addHandler(LostLeases(journal))
+    NotedIntake.journal = journal
+    vars(rabbitmq)["Intake"] = NotedIntake
     threading.Thread(target=watch, args=[journal], daemon=True).start()
     try:
         await Worker(app_of(url, queue, journal), max_jobs=4, lease=LEASE, graceful_shutdown_time=1).run()
