@@ -47,7 +47,8 @@ class Endings:
     def add(self, ending: Ending) -> bool:
         """Have the broker told of it; return whether there are few enough for its slot to be freed before that."""
         self._gathered.append(ending)
-        self._tell_news()
+        if self._news is not None:
+            self._tell_news()
         return len(self._gathered) + len(self._told) <= self._most
 
     async def drain(self, timeout: float = math.inf) -> None:  # noqa: ASYNC109 - not only a timeout: what happens differs

@@ -32,7 +32,6 @@ from jockey.jobs.brokers._embedded import (
     Terms,
     cancelled_ttl,
     crashed,
-    kept_until,
     last_trouble,
     lock_ends,
     renewed,
@@ -57,7 +56,6 @@ class Entry(msgspec.Struct, eq=False, gc=False):
         ready_at: Since when, or from when, it may run.
         terms: Of the worker that has it.
         cancel: Why it shall be cancelled, once somebody has asked for it while it ran.
-        keeps_until: When its record goes; None: when somebody removes it.
     """
 
     message: Message
@@ -74,7 +72,6 @@ class Entry(msgspec.Struct, eq=False, gc=False):
     error: Trouble | None = None
     result: bytes | None = None
     cancel: str | None = None
-    keeps_until: float | None = None
 
     def record(self) -> Record:
         """Return what is known of it."""
@@ -177,12 +174,12 @@ class Jobs:
         self._ready.pop(queue, None)
 
     def purge(self, queue: str) -> int:
-        self._advance()
+        now = self._advance()
         waiting = [entry for entry in self._entries.values() if entry.message.queue == queue and entry.phase < RUNNING]
         if queue in self._ready:
             self._ready[queue].clear()
         for entry in waiting:
-            self._end(entry, CANCELLED, None)
+            self._finish(entry, CANCELLED, None, now)
         return len(waiting)
 
     def peek(self, queue: str, count: int) -> list[Record]:
@@ -370,19 +367,22 @@ class Jobs:
 
     def _line_up(self, entry: Entry) -> None:
         """Make a job ready whose time has come; or one of those that wait for their group's turn."""
-        name = entry.message.group
-        group = None if name is None else self._groups.get(name)
-        if group is not None and group.head is not entry:
-            entry.phase = BLOCKED
-            heapq.heappush(group.blocked, (entry.ready_at, entry.arrival, entry))
+        message = entry.message
+        if message.group is not None and not self._has_turn(entry, message.group):
             return
-        if name is not None and group is None:
-            self._groups[name] = Group(entry)
         entry.phase = READY
-        queue = entry.message.queue
-        if queue not in self._ready:  # it was deleted while the job ran
-            self._ready[queue] = Lane()
-        self._ready[queue].add(entry)
+        lane = self._ready.get(message.queue)
+        if lane is None:  # it was deleted while the job ran
+            lane = self._ready[message.queue] = Lane()
+        lane.add(entry)
+
+    def _has_turn(self, entry: Entry, name: str) -> bool:
+        group = self._groups.setdefault(name, Group(entry))
+        if group.head is entry:
+            return True
+        entry.phase = BLOCKED
+        heapq.heappush(group.blocked, (entry.ready_at, entry.arrival, entry))
+        return False
 
     def _pop_ready(self, queues: Sequence[str], count: int) -> list[Entry]:
         lanes = [lane for queue in queues if (lane := self._ready.get(queue)) is not None]
@@ -471,16 +471,12 @@ class Jobs:
         self._finish(entry, CANCELLED, ttl, now)
 
     def _finish(self, entry: Entry, phase: int, ttl: float | None, now: float) -> None:
-        entry.finished_at = now
-        self._end(entry, phase, kept_until(ttl, now))
-
-    def _end(self, entry: Entry, phase: int, keeps_until: float | None) -> None:
         self._let_go(entry, phase)
         message = entry.message
         entry.cancel = None
-        entry.keeps_until = keeps_until
-        if keeps_until is not None:
-            heapq.heappush(self._expiring, (keeps_until, entry.arrival, entry))
+        entry.finished_at = now
+        if ttl is not None:
+            heapq.heappush(self._expiring, (now + ttl, entry.arrival, entry))
         elif phase not in {DEAD, DEAD_ELSEWHERE}:
             self._forget(entry)
         if message.group is not None:

@@ -89,19 +89,19 @@ class RabbitCarrier:
         # Not in the middle of moving a job elsewhere, after which it may come twice. (The connection is cut there as
         # well, but by other tests.)
         inner, proxy = getattr(source, "inner", source), self._proxies[id(source)]
-        await inner._thread.call(lambda: cut_when_idle(inner.intake, proxy))
+        await inner._thread.call(lambda: cut_when_idle(inner.intake, proxy.refuse))
         # Until it knows, it would tell the store that it has released them: no process that is dead does that.
         while getattr(source, "_running", None):
             await anyio.sleep(0.01)
 
 
-async def cut_when_idle(intake: Intake, proxy: Proxy) -> None:
+async def cut_when_idle(intake: Intake, cut: Callable[[], object]) -> None:
     """Cut the connections when all that was sent to RabbitMQ has arrived."""
     await all_has_arrived(intake)
     while intake._work:
         await asyncio.wait(intake._work)
         await all_has_arrived(intake)
-    proxy.refuse()
+    cut()
 
 
 async def all_has_arrived(intake: Intake) -> None:
