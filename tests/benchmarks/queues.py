@@ -22,6 +22,9 @@ PRODUCERS = 16
 IDLE = 0.005
 """The share of a core that an idle worker may use."""
 
+LOOKS = 0.2
+"""Seconds between two looks of an idle worker for what other processes have put into a file of SQLite."""
+
 
 @dataclass(frozen=True)
 class _Peer:
@@ -132,12 +135,15 @@ def _idle(plan: Plan) -> Iterator[Row]:
     urls = {"memory": "memory://", "SQLite": "sqlite:///FOLDER/jobs.db"}
     if _is_there(AMQP_URL):
         urls["RabbitMQ"] = AMQP_URL
-    load = {"queue": f"jockey-benchmark-{uuid.uuid4().hex[:8]}", "seconds": 0.1 if plan.quick else 5.0}
+    seconds, queue = 0.2 if plan.quick else 5.0, f"jockey-benchmark-{uuid.uuid4().hex[:8]}"
+    bare = Contender("waking:up", seconds=seconds, pause=LOOKS)
     once = Plan(repeat=min(plan.repeat, 3), quick=plan.quick, install=plan.install)
     for name, url in urls.items():
-        rounds = compete(once, {name: Contender("queue_jockey:idle", url=url, **load)})
-        share = rounds.median(name, "share")
-        yield Row(f"an idle worker, {name}", f"{share:.2%} of a core", target=f"≤ {IDLE:.1%} of a core")
+        ours = Contender("queue_jockey:idle", url=url, queue=queue, seconds=seconds)
+        rounds = compete(once, {"jockey": ours, "bare": bare})
+        share, least = (f"{rounds.median(one, 'share'):.2%} of a core" for one in ("jockey", "bare"))
+        other = f"a bare program that wakes up each {LOOKS} s: {least}"
+        yield Row(f"an idle worker, {name}", share, other, target=f"≤ {IDLE:.1%} of a core")
 
 
 def _contenders(plan: Plan, peers: Mapping[str, _Peer], **load: object) -> dict[str, Contender]:
