@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from jockey.jobs import Message
 from jockey.jobs.brokers._embedded import CANCELLED, READY
-from jockey.jobs.brokers._memory_jobs import Entry
+from jockey.jobs.brokers._memory_entry import Entry
 from jockey.jobs.brokers._memory_lane import Lane
 
 

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import heapq
 import itertools
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-import msgspec
-
-from jockey.jobs._broker import Died, Published, QueueInfo, Record, Released, Retried, Succeeded
-from jockey.jobs._codec import encode
-from jockey.jobs._message import Message, Trouble
+from jockey.jobs._broker import Died, Published, QueueInfo, Released, Retried, Succeeded
+from jockey.jobs._message import Trouble
 from jockey.jobs.brokers._embedded import (
     BLOCKED,
     CANCELLED,
@@ -20,109 +16,32 @@ from jockey.jobs.brokers._embedded import (
     ENDED,
     FAILED,
     ID_KEPT,
-    JOIN_KEPT,
     PHASES,
     READY,
     RUNNING,
     SCHEDULED,
     STATES,
     SUCCEEDED,
-    UNIQUE_WHILE_QUEUED,
     WAITING,
-    Terms,
     cancelled_ttl,
     crashed,
     last_trouble,
-    lock_ends,
     renewed,
     undeclared,
 )
+from jockey.jobs.brokers._memory_entry import Entry, InMemory
+from jockey.jobs.brokers._memory_groups import Groups
+from jockey.jobs.brokers._memory_joins import Joins
+from jockey.jobs.brokers._memory_keys import Keys
 from jockey.jobs.brokers._memory_lane import Lane
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from jockey.jobs._broker import Settlement
-    from jockey.jobs._message import Join
+    from jockey.jobs._broker import Record, Settlement
+    from jockey.jobs._message import Join, Message
     from jockey.jobs._state import State
-
-
-class Entry(msgspec.Struct, eq=False, gc=False):
-    """
-    One job.
-
-    Attributes:
-        arrival: Jobs that are equal in all else keep this order.
-        ready_at: Since when, or from when, it may run.
-        terms: Of the worker that has it.
-        cancel: Why it shall be cancelled, once somebody has asked for it while it ran.
-    """
-
-    message: Message
-    arrival: int
-    ready_at: float
-    enqueued_at: float
-    phase: int = SCHEDULED
-    attempt: int = 0
-    crashes: int = 0
-    worker: str = ""
-    terms: Terms | None = None
-    started_at: float | None = None
-    finished_at: float | None = None
-    error: Trouble | None = None
-    result: bytes | None = None
-    cancel: str | None = None
-
-    def record(self) -> Record:
-        """Return what is known of it."""
-        return Record(
-            id=self.message.id,
-            name=self.message.name,
-            queue=self.message.queue,
-            state=STATES[self.phase],
-            message=self.message,
-            enqueued_at=self.enqueued_at,
-            not_before=self.ready_at,
-            started_at=self.started_at,
-            finished_at=self.finished_at,
-            attempt=self.attempt,
-            crashes=self.crashes,
-            worker=self.worker,
-            error=self.error,
-            result=self.result,
-        )
-
-
-class InMemory(msgspec.Struct, frozen=True, eq=False, gc=False):
-    """A delivery of a broker in memory: nothing is encoded unless somebody asks for it."""
-
-    entry: Entry
-    message: Message
-    crashes: int
-
-    @property
-    def body(self) -> bytes:
-        return encode(self.message)
-
-    @property
-    def queue(self) -> str:
-        return self.message.queue
-
-
-@dataclass(slots=True, eq=False)
-class Group:
-    """The one job of a group whose turn it is, and those behind it."""
-
-    head: Entry
-    blocked: list[tuple[float, int, Entry]] = field(default_factory=list)
-
-
-@dataclass(slots=True, eq=False)
-class Joining:
-    """What has arrived of a group of jobs, and when that is forgotten."""
-
-    keeps_until: float
-    results: dict[int, bytes] = field(default_factory=dict)
+    from jockey.jobs.brokers._embedded import Terms
 
 
 class Jobs:
@@ -156,12 +75,10 @@ class Jobs:
         self._due: list[tuple[float, int, Entry]] = []
         self._leases: list[tuple[float, int, Entry]] = []  # of workers that are gone; the others need none
         self._expiring: list[tuple[float, int, Entry]] = []
-        self._groups: dict[str, Group] = {}
-        self._unique: dict[str, list[Entry]] = {}  # not ended
-        self._locks: dict[str, tuple[str, float]] = {}
-        self._unlocking: list[tuple[float, str]] = []
+        self._groups = Groups()
+        self._keys = Keys()
         self._ids: dict[str, float] = {}  # forgotten but for the id, the oldest first
-        self._joins: dict[str, Joining] = {}  # the oldest first
+        self._joins = Joins()
 
     # Queues
 
@@ -258,7 +175,7 @@ class Jobs:
             entry.attempt = entry.crashes = 0
             entry.error = entry.started_at = entry.finished_at = None
             self.declare(entry.message.queue)
-            self._watch_unique(entry)
+            self._keys.take_again(entry)
             self._line_up(entry)
         self._on_news()
         return len(dead)
@@ -293,16 +210,7 @@ class Jobs:
         return True
 
     def arrive(self, join: Join, result: bytes) -> list[bytes] | None:
-        now = self._clock()
-        joining = self._joins.pop(join.id, None) or Joining(0.0)
-        joining.keeps_until = now + JOIN_KEPT
-        joining.results.setdefault(join.index, result)
-        self._joins[join.id] = joining
-        while (oldest := next(iter(self._joins))) and self._joins[oldest].keeps_until <= now:
-            del self._joins[oldest]
-        if len(joining.results) < join.count:
-            return None
-        return [joining.results[index] for index in range(join.count)]
+        return self._joins.arrive(join, result, self._clock())
 
     def cancel(self, id_: str, reason: str) -> Record | None:
         now = self._advance()
@@ -333,56 +241,26 @@ class Jobs:
     def _duplicated(self, message: Message, now: float) -> str | None:
         if message.id in self._entries or message.id in self._ids:
             return message.id
-        return None if message.unique is None else self._twin(message.unique, now)
+        return None if message.unique is None else self._keys.holder(message.unique, now)
 
     def _add(self, message: Message, now: float) -> Entry:
         ready_at = max(now, message.not_before)
         entry = Entry(message, next(self._numbers), ready_at, message.enqueued_at or now, SCHEDULED, message.attempt)
         self._entries[message.id] = entry
         if message.unique is not None:
-            self._lock(entry, message.unique, now)
+            self._keys.take(entry, message.unique, now)
         return entry
-
-    def _twin(self, key: str, now: float) -> str | None:
-        id_, ends = self._locks.get(key, ("", now))
-        if ends > now:
-            return id_
-        for entry in sorted(self._unique.get(key, ()), key=_arrival):
-            if entry.phase in WAITING or entry.message.unique_for != UNIQUE_WHILE_QUEUED:
-                return entry.message.id
-        return None
-
-    def _lock(self, entry: Entry, key: str, now: float) -> None:
-        ends = lock_ends(entry.message, now)
-        if ends is None:
-            self._watch_unique(entry)
-        else:
-            self._locks[key] = (entry.message.id, ends)
-            heapq.heappush(self._unlocking, (ends, key))
-
-    def _watch_unique(self, entry: Entry) -> None:
-        message = entry.message
-        if message.unique is not None and lock_ends(message, 0.0) is None:
-            self._unique.setdefault(message.unique, []).append(entry)
 
     def _line_up(self, entry: Entry) -> None:
         """Make a job ready whose time has come; or one of those that wait for their group's turn."""
         message = entry.message
-        if message.group is not None and not self._has_turn(entry, message.group):
+        if message.group is not None and not self._groups.admit(entry, message.group):
             return
         entry.phase = READY
         lane = self._ready.get(message.queue)
         if lane is None:  # it was deleted while the job ran
             lane = self._ready[message.queue] = Lane()
         lane.add(entry)
-
-    def _has_turn(self, entry: Entry, name: str) -> bool:
-        group = self._groups.setdefault(name, Group(entry))
-        if group.head is entry:
-            return True
-        entry.phase = BLOCKED
-        heapq.heappush(group.blocked, (entry.ready_at, entry.arrival, entry))
-        return False
 
     def _pop_ready(self, queues: Sequence[str], count: int) -> list[Entry]:
         lanes = [lane for queue in queues if (lane := self._ready.get(queue)) is not None]
@@ -404,10 +282,8 @@ class Jobs:
             entry = heapq.heappop(self._expiring)[-1]
             if self._entries.get(entry.message.id) is entry:
                 self._forget(entry)
-        while self._unlocking and self._unlocking[0][0] <= now:
-            key = heapq.heappop(self._unlocking)[1]
-            if key in self._locks and self._locks[key][1] <= now:  # else it was withdrawn, or is another one's by now
-                del self._locks[key]
+        if self._keys.unlocking:
+            self._keys.unlock(now)
         while self._ids and self._ids[oldest := next(iter(self._ids))] <= now:
             del self._ids[oldest]
         return now
@@ -482,32 +358,18 @@ class Jobs:
         if message.group is not None:
             self._pass_on(entry, message.group)
         if message.unique is not None:
-            self._release_key(entry, message.unique)
+            self._keys.release(entry, message.unique)
         self._on_end(message.id)
 
     def _let_go(self, entry: Entry, phase: int) -> None:
         entry.phase = phase
         entry.terms = None
 
-    def _pass_on(self, entry: Entry, name: str) -> None:
-        """Let the next job of the group have its turn, if it was this one's."""
-        group = self._groups.get(name)
-        if group is None or group.head is not entry:
-            return
-        while group.blocked:
-            group.head = heapq.heappop(group.blocked)[-1]
-            if group.head.phase == BLOCKED:
-                self._line_up(group.head)
-                self._on_news()
-                return
-        del self._groups[name]
-
-    def _release_key(self, entry: Entry, key: str) -> None:
-        holders = self._unique.get(key)
-        if holders is not None and entry in holders:
-            holders.remove(entry)
-            if not holders:
-                del self._unique[key]
+    def _pass_on(self, entry: Entry, group: str) -> None:
+        following = self._groups.pass_on(entry, group)
+        if following is not None:
+            self._line_up(following)
+            self._on_news()
 
     def _follow(self, successors: Sequence[Message], now: float) -> None:
         for message in successors:
@@ -526,10 +388,6 @@ class Jobs:
     def _is_dead(self, id_: str) -> bool:
         entry = self._entries.get(id_)
         return entry is not None and entry.phase == DEAD
-
-
-def _arrival(entry: Entry) -> int:
-    return entry.arrival
 
 
 def _place(entry: Entry) -> tuple[bool, int, float, int]:

@@ -7,12 +7,10 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from jockey.jobs.brokers._embedded import READY
+from jockey.jobs.brokers._memory_entry import place_of
 
 if TYPE_CHECKING:
-    from jockey.jobs.brokers._memory_jobs import Entry
-
-Place = tuple[int, float, int]
-"""Priority, time and number: whose place is lower runs first."""
+    from jockey.jobs.brokers._memory_entry import Entry, Place
 
 
 class Lane:
@@ -32,7 +30,7 @@ class Lane:
 
     def add(self, entry: Entry) -> None:
         """Take one more job, which is ready."""
-        place = _place(entry)
+        place = place_of(entry)
         fresh = self._fresh
         if not fresh or self._newest < place:
             fresh.append(entry)
@@ -49,7 +47,7 @@ class Lane:
             heapq.heappop(late)
         if late and self._is_late_first():
             return late[0][0]
-        return _place(fresh[0]) if fresh else None
+        return place_of(fresh[0]) if fresh else None
 
     def pop(self, count: int) -> list[Entry]:
         """Remove and return the jobs whose turn it is, at most so many."""
@@ -67,8 +65,4 @@ class Lane:
         self._late.clear()
 
     def _is_late_first(self) -> bool:
-        return not self._fresh or self._late[0][0] < _place(self._fresh[0])
-
-
-def _place(entry: Entry) -> Place:
-    return entry.message.priority, entry.ready_at, entry.arrival
+        return not self._fresh or self._late[0][0] < place_of(self._fresh[0])

@@ -15,13 +15,14 @@ from jockey.jobs.brokers._embedded import (
     cancelled_ttl,
     last_trouble,
 )
-from jockey.jobs.brokers._memory_jobs import Entry, Jobs
+from jockey.jobs.brokers._memory_jobs import Jobs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from jockey.jobs._broker import Record, Settlement
     from jockey.jobs._message import Message
+    from jockey.jobs.brokers._memory_entry import Entry
 
 
 class LedgerJobs(Jobs):
@@ -35,9 +36,7 @@ class LedgerJobs(Jobs):
         for id_ in ids:
             entry = self._entries.get(id_)
             if entry is not None and entry.phase in {SCHEDULED_ELSEWHERE, QUEUED_ELSEWHERE}:
-                if entry.message.unique is not None:
-                    self._release_key(entry, entry.message.unique)
-                self._locks = {key: lock for key, lock in self._locks.items() if lock[0] != id_}
+                self._keys.withdraw(entry)
                 self._forget(entry)
                 self._ids.pop(id_, None)
 

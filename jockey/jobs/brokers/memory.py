@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from jockey.jobs._broker import Delivery, Hearing, Published, QueueInfo, Record, Settlement
     from jockey.jobs._message import Join, Message
     from jockey.jobs._state import State
-    from jockey.jobs.brokers._memory_jobs import Entry, InMemory, Jobs
+    from jockey.jobs.brokers._memory_entry import Entry, InMemory
+    from jockey.jobs.brokers._memory_jobs import Jobs
 
 _A_TURN: Final = 100
 """So many jobs are published at most before the event loop has its turn."""
