@@ -31,7 +31,7 @@ FOUR_PROCESSES = ["--numprocesses=4"]
 NOT_ONCE = ["-m", "not once"]
 FEWER_PROGRAMS = ["--fuzz-programs=300"]
 # A Python between the ends runs no line that they do not run: each test on one event loop, the quick ones.
-MIDDLE = ["-m", "not once and not ends and not another_loop"]
+MIDDLE = ["-m", "not once and not ends and not another_loop and not broker"]
 SHARE = {OLDEST: [*NOT_ONCE, *FEWER_PROGRAMS], NEWEST: []}
 
 COVERAGE_DATA = Path(".coverage-data").absolute()
