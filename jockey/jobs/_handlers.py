@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from jockey._options import ExecuteIn
 from jockey._registry import Registry
@@ -49,8 +48,9 @@ def _handler_of(task: Task[..., Any]) -> Callable[[Call], Any]:
 
 def _marked_async(run: Callable[[Call], Any]) -> Callable[[Call], Any]:
     """Return *run*, which returns a coroutine, as a function that is known to be async."""
-    if sys.version_info >= (3, 12):
-        return inspect.markcoroutinefunction(run)
+    mark: Callable[[Any], Any] | None = getattr(inspect, "markcoroutinefunction", None)  # since Python 3.12
+    if mark is not None:
+        return cast("Callable[[Call], Any]", mark(run))
 
     @functools.wraps(run)
     async def run_async(call: Call) -> object:

@@ -29,6 +29,7 @@ from jockey import (
     Registry,
     StuckThreadError,
     TransferError,
+    _handler,
     _runtime,
 )
 from jockey._backends import Pools
@@ -114,8 +115,9 @@ async def error_of(function: Callable[[Any], Any], payload: object = None) -> Ex
 # Registration
 
 
-@pytest.mark.skipif(HAS_INTERPRETERS, reason="this Python has interpreters")
-def test_a_python_without_interpreters_is_named_at_registration() -> None:
+def test_a_python_without_interpreters_is_named_at_registration(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_handler, "_has_interpreters", lambda: False)  # as all before 3.13
+
     with pytest.raises(RegistrationError) as caught:
         in_interpreter(future_handlers.double)
 

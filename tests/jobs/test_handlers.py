@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 import pickle
 from typing import Any
+
+import anyio
+import pytest
 
 from jockey import ExecuteIn
 from jockey.jobs import App
@@ -37,3 +41,19 @@ def test_what_runs_elsewhere_travels_by_the_name_of_its_task() -> None:
 
     assert handler.name == "total"
     assert function(Call((process_tasks.Order("tea", 3),)))[:2] == ("tea", 3)
+
+
+@pytest.mark.parametrize("is_marked", [True, False])
+def test_an_async_function_is_known_as_one_on_every_python(monkeypatch: pytest.MonkeyPatch, *, is_marked: bool) -> None:
+    if not is_marked:
+        monkeypatch.delattr(inspect, "markcoroutinefunction", raising=False)  # as before 3.12
+    app = App()
+
+    @app.task
+    async def double(number: int) -> int:
+        return 2 * number
+
+    handler = handler_of(app, "double")
+
+    assert inspect.iscoroutinefunction(handler.function)
+    assert anyio.run(handler.function, Call((3,))) == 6
