@@ -73,7 +73,7 @@ class RunningExecutor(Generic[Payload, Key, Result]):
             RegistrationError: *priority* or *job_timeout* makes no sense; *message* was not accepted.
             WrongThreadError: Not called in the thread of the event loop: there, use `schedule_threadsafe`.
         """
-        if priority is not None and type(priority) is not Priority:
+        if priority is not None:
             check_priority(priority)
         engine = self._engine
         if job_timeout is not None:

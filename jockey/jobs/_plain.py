@@ -122,7 +122,7 @@ def copied(plain: object) -> Any:  # what JSON can hold
 
 def to_json(value: object) -> bytes:
     """Return *value* as JSON, or raise `UnfitError`."""
-    if type(value) in PLAIN and (type(value) is not int or _TOO_SMALL < value < _TOO_LARGE):
+    if type(value) in PLAIN and (type(value) is not int or is_short(value)):
         return msgspec.json.encode(value)
     return msgspec.json.encode(to_plain(value))
 

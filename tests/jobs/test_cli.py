@@ -644,19 +644,24 @@ def in_terminal(*arguments: str, folder: Path) -> Terminal:
     return Terminal("/usr/bin/env", "TERM=xterm", sys.executable, "-m", "jockey", *arguments, folder=folder)
 
 
-def test_in_a_terminal_there_are_colours_and_a_table_that_changes_until_ctrl_c(folder: Path) -> None:
-    work_off("0", args=("nobody",))
-    enqueue("1")
-
-    terminal = in_terminal("status", "--watch", folder=folder)
+def see_it_change(terminal: Terminal, first: str) -> None:
+    """See that it follows what comes after it has shown *first*, until Ctrl-C."""
     try:
-        terminal.wait_for("\x1b[1;31m   1\x1b[0m")
+        terminal.wait_for(first)
         enqueue("2")
         terminal.wait_for("mail       2")
         terminal.type(CTRL_C)
         assert terminal.wait() == 0
     finally:
         terminal.close()
+
+
+def test_in_a_terminal_there_are_colours_and_a_table_that_changes_until_ctrl_c(folder: Path) -> None:
+    work_off("0", args=("nobody",))
+    enqueue("1")
+
+    terminal = in_terminal("status", "--watch", folder=folder)
+    see_it_change(terminal, "\x1b[1;31m   1\x1b[0m")
 
     assert "Traceback" not in terminal.output
     assert "\x1b" not in output("status")
@@ -666,14 +671,7 @@ def test_a_terminal_that_cannot_go_back_is_told_all_anew(folder: Path) -> None:
     enqueue("1")
 
     terminal = Terminal("/usr/bin/env", "TERM=dumb", sys.executable, "-m", "jockey", "status", "--watch", folder=folder)
-    try:
-        terminal.wait_for("mail       1")
-        enqueue("2")
-        terminal.wait_for("mail       2")
-        terminal.type(CTRL_C)
-        assert terminal.wait() == 0
-    finally:
-        terminal.close()
+    see_it_change(terminal, "mail       1")
 
     assert "\x1b" not in terminal.output
 

@@ -119,11 +119,6 @@ def lock_ends(message: Message, now: float) -> float | None:
     return now + message.unique_for
 
 
-def kept_until(ttl: float | None, now: float) -> float | None:
-    """Return until when a record is kept; None: not at all."""
-    return None if ttl is None else now + ttl
-
-
 def last_trouble(message: Message) -> Trouble | None:
     """Return the failure of its last try."""
     return message.troubles[-1] if message.troubles else None

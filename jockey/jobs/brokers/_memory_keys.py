@@ -38,7 +38,7 @@ class Keys:
         """Learn that a new job has the key: for a time, or until its end."""
         ends = lock_ends(entry.message, now)
         if ends is None:
-            self._holders.setdefault(key, []).append(entry)
+            self.take_again(entry)
         else:
             self._locks[key] = (entry.message.id, ends)
             heapq.heappush(self.unlocking, (ends, key))

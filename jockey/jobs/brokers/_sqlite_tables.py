@@ -25,7 +25,6 @@ from jockey.jobs.brokers._embedded import (
     Terms,
     cancelled_ttl,
     crashed,
-    kept_until,
     last_trouble,
     lock_ends,
     renewed,
@@ -469,7 +468,7 @@ class Tables:
                 (
                     phase,
                     self.now,
-                    kept_until(ttl, self.now),
+                    None if ttl is None else self.now + ttl,
                     None if error is None else encode_trouble(error),
                     result,
                     seq,

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
 import anyio
 import pytest
 
@@ -68,7 +71,9 @@ async def test_take_waits_for_what_comes(bench: Bench) -> None:
         await bench.publish(new("late"))
 
 
-async def test_all_who_wait_hear_of_what_comes(bench: Bench) -> None:
+@asynccontextmanager
+async def two_who_wait(bench: Bench) -> AsyncIterator[list[str]]:
+    """Have two workers wait for one job each in the block; it gets the names of what they have taken, in the end."""
     taken: list[str] = []
 
     async def take(worker: Worker) -> None:
@@ -78,6 +83,11 @@ async def test_all_who_wait_hear_of_what_comes(bench: Bench) -> None:
         tasks.start_soon(take, one)
         tasks.start_soon(take, other)
         await anyio.wait_all_tasks_blocked()
+        yield taken
+
+
+async def test_all_who_wait_hear_of_what_comes(bench: Bench) -> None:
+    async with two_who_wait(bench) as taken:
         await bench.publish(new("a"))
         await bench.publish(new("b"))
 
@@ -85,15 +95,7 @@ async def test_all_who_wait_hear_of_what_comes(bench: Bench) -> None:
 
 
 async def test_all_who_wait_get_their_share_of_what_comes_at_once(bench: Bench) -> None:
-    taken: list[str] = []
-
-    async def take(worker: Worker) -> None:
-        taken.extend(read(delivery).name for delivery in await worker.take(1))
-
-    async with bench.worker() as one, bench.worker() as other, anyio.create_task_group() as tasks:
-        tasks.start_soon(take, one)
-        tasks.start_soon(take, other)
-        await anyio.wait_all_tasks_blocked()
+    async with two_who_wait(bench) as taken:
         await bench.broker.info()  # both have asked
         await bench.publish(new("a"), new("b"))
 
